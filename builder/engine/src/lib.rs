@@ -1,0 +1,1 @@
+//! Engines that turn a plan into an image.

@@ -1,0 +1,1 @@
+//! Where a built image goes.

@@ -1,0 +1,1 @@
+//! The official distribution suite and our own checks, run and read.

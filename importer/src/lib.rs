@@ -1,0 +1,1 @@
+//! Images into cluster nodes, missing layers only.

@@ -1,0 +1,1 @@
+//! Credentials to identity, scopes to grants, tokens issued and verified.

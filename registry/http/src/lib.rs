@@ -1,0 +1,1 @@
+//! The registry's HTTP face: router, handlers, TLS, errors.

@@ -1,0 +1,1 @@
+//! File and socket primitives: zero-copy bodies, durable renames, page-cache probes.

@@ -1,0 +1,30 @@
+//! What the registry knows besides blob bytes: repositories, tags, manifests, upload sessions, accounts, rules
+//! and keys. One trait, [`Metadata`], one suite that every engine passes.
+//!
+//! A method that returns `Ok` has committed durably; a method that returns `Err` has changed nothing.
+
+mod metadata;
+mod records;
+
+pub use metadata::Metadata;
+pub use records::*;
+
+/// Why the metadata store did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// Parts that a manifest names are not in its repository; nothing was stored.
+    #[error("the repository lacks {} that the manifest names", missing_list(.missing))]
+    MissingBlobs { missing: Vec<registry_types::Digest> },
+    #[error("{what} exists already")]
+    AlreadyExists { what: String },
+    /// The store is away, busy or full; the same call may succeed later.
+    #[error("the metadata store cannot answer: {reason}")]
+    Unavailable { reason: String },
+    /// A row that this program cannot read, or a schema of a newer program.
+    #[error("the metadata store is damaged or of another version: {reason}")]
+    Damaged { reason: String },
+}
+
+fn missing_list(missing: &[registry_types::Digest]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,1 @@
+//! Wiring of a registry server: configuration, stores, signals.
