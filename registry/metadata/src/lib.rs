@@ -5,9 +5,13 @@
 
 mod metadata;
 mod records;
+mod sqlite;
+#[cfg(feature = "suite")]
+pub mod suite;
 
 pub use metadata::Metadata;
 pub use records::*;
+pub use sqlite::{SqliteMetadata, SqliteOptions};
 
 /// Why the metadata store did not do as asked.
 #[derive(Debug, thiserror::Error)]

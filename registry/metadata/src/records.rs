@@ -35,6 +35,8 @@ pub struct NewManifest {
     /// Parts, subject and types of `bytes`.
     pub view: ManifestView,
     pub tags: Vec<Tag>,
+    /// Takes a sparse manifest: blobs it names may be missing. Its references are recorded all the same.
+    pub allow_missing_blobs: bool,
 }
 
 /// A page of a sorted list: entries greater than `after`, at most `limit`.

@@ -1,0 +1,103 @@
+//! Upload sessions.
+
+use registry_types::{Algorithm, HashState, RepositoryName, UploadId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use time::OffsetDateTime;
+
+use super::columns::{SizeColumn, TextColumn, TimeColumn};
+use crate::{MetadataError, UploadRecord};
+
+pub(super) fn create(connection: &Connection, upload: &UploadRecord) -> Result<(), MetadataError> {
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO uploads (id, repository, started_at, touched_at, algorithm, length, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            TextColumn(upload.id),
+            upload.repository.as_str(),
+            TimeColumn(upload.started_at),
+            TimeColumn(upload.touched_at),
+            upload.progress.algorithm.name(),
+            SizeColumn(upload.progress.length),
+            upload.progress.state,
+        ])?;
+    if inserted == 0 {
+        return Err(MetadataError::AlreadyExists { what: format!("the upload session {}", upload.id) });
+    }
+    Ok(())
+}
+
+pub(super) fn find(
+    connection: &Connection,
+    repository: &RepositoryName,
+    id: &UploadId,
+) -> Result<Option<UploadRecord>, MetadataError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, repository, started_at, touched_at, algorithm, length, state FROM uploads
+         WHERE id = ?1 AND repository = ?2",
+    )?;
+    Ok(statement.query_row(params![TextColumn(id), repository.as_str()], read).optional()?)
+}
+
+pub(super) fn exists(connection: &Connection, id: &UploadId) -> Result<bool, MetadataError> {
+    Ok(connection.prepare_cached("SELECT 1 FROM uploads WHERE id = ?1")?.exists([TextColumn(id)])?)
+}
+
+pub(super) fn save_progress(
+    connection: &Connection,
+    id: &UploadId,
+    progress: &HashState,
+) -> Result<bool, MetadataError> {
+    let updated = connection
+        .prepare_cached(
+            "UPDATE uploads SET touched_at = ?2, algorithm = ?3, length = ?4, state = ?5 WHERE id = ?1",
+        )?
+        .execute(params![
+            TextColumn(id),
+            TimeColumn::now(),
+            progress.algorithm.name(),
+            SizeColumn(progress.length),
+            progress.state,
+        ])?;
+    Ok(updated > 0)
+}
+
+pub(super) fn delete(
+    connection: &Connection,
+    repository: &RepositoryName,
+    id: &UploadId,
+) -> Result<bool, MetadataError> {
+    let removed = connection
+        .prepare_cached("DELETE FROM uploads WHERE id = ?1 AND repository = ?2")?
+        .execute(params![TextColumn(id), repository.as_str()])?;
+    Ok(removed > 0)
+}
+
+pub(super) fn stale(
+    connection: &Connection,
+    before: OffsetDateTime,
+    limit: usize,
+) -> Result<Vec<UploadRecord>, MetadataError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, repository, started_at, touched_at, algorithm, length, state FROM uploads
+         WHERE touched_at < ?1 ORDER BY touched_at, id LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = statement.query_map(params![TimeColumn(before), limit], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<UploadRecord> {
+    Ok(UploadRecord {
+        id: row.get::<_, TextColumn<_>>(0)?.0,
+        repository: row.get::<_, TextColumn<_>>(1)?.0,
+        started_at: row.get::<_, TimeColumn>(2)?.0,
+        touched_at: row.get::<_, TimeColumn>(3)?.0,
+        progress: HashState {
+            algorithm: row.get::<_, TextColumn<Algorithm>>(4)?.0,
+            length: row.get::<_, SizeColumn>(5)?.0,
+            state: row.get(6)?,
+        },
+    })
+}

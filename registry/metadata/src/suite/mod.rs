@@ -1,0 +1,90 @@
+//! The suite that every engine passes: each case is a generic function over an empty store, and
+//! [`metadata_suite!`](crate::metadata_suite) makes one test of each.
+//!
+//! ```ignore
+//! registry_metadata::metadata_suite!(async || {
+//!     let folder = tempfile::tempdir().expect("a folder");
+//!     (SqliteMetadata::open(&folder.path().join("metadata.db")).expect("a database"), folder)
+//! });
+//! ```
+//! The closure opens an empty store; what it gives beside the store lives until the test is over.
+
+#![expect(clippy::unwrap_used, reason = "a case that meets an error fails")]
+
+pub mod accounts;
+pub mod blobs;
+pub mod concurrency;
+pub mod listings;
+pub mod manifests;
+pub mod model;
+mod operations;
+pub mod referrers;
+pub mod samples;
+pub mod uploads;
+
+use std::future::Future;
+
+use crate::Metadata;
+
+/// Threads that a case's tasks run on: enough for tasks to overlap on any machine.
+const THREADS: usize = 4;
+
+/// Runs one case on a store of its own.
+pub fn run_case<M, G, Opening, Running>(open: impl FnOnce() -> Opening, case: impl FnOnce(M) -> Running)
+where
+    M: Metadata,
+    Opening: Future<Output = (M, G)>,
+    Running: Future<Output = ()>,
+{
+    runtime().block_on(async {
+        let (store, _kept) = open().await;
+        case(store).await;
+    });
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .expect("a runtime can be started")
+}
+
+/// Makes one test of each case. `$open`: an async closure that gives an empty store and what must outlive it.
+#[macro_export]
+macro_rules! metadata_suite {
+    ($open:expr) => {
+        $crate::metadata_suite!(@cases $open;
+            accounts: accounts_are_stored_replaced_and_removed, rules_keep_their_order_and_go_with_their_account;
+            blobs: a_blob_is_seen_only_where_it_is_linked, linking_ends_its_upload,
+                a_blob_is_mounted_only_from_where_it_is, an_unlinked_blob_is_gone_and_its_manifests_stay,
+                a_blob_of_another_size_is_refused;
+            concurrency: one_of_many_tag_writers_wins_whole, acknowledged_writes_are_seen_by_later_reads,
+                a_failing_write_leaves_the_others_alone, deletes_and_pushes_at_once_leave_no_mixture;
+            listings: tags_are_paged_in_byte_order, repositories_are_paged_in_byte_order,
+                tag_records_tell_size_and_time;
+            manifests: bytes_are_kept_as_sent, a_manifest_without_its_blobs_is_refused_whole,
+                parts_that_need_not_be_here_may_be_missing, sparse_manifests_are_taken_when_allowed,
+                a_tag_moves_and_the_old_manifest_stays, deleting_a_tag_leaves_the_manifest,
+                deleting_a_manifest_takes_its_tags_along, the_last_push_says_what_bytes_are,
+                pushing_again_changes_nothing_but_the_tags;
+            referrers: referrers_come_in_the_order_of_their_push, referrers_are_filtered_by_effective_type,
+                referrers_belong_to_one_repository, referrers_carry_what_the_specification_asks;
+            uploads: a_session_lives_until_it_ends, progress_is_kept_exactly, stale_sessions_come_oldest_first,
+                the_store_answers_a_ping;
+        );
+
+        #[test]
+        fn any_sequence_of_operations_agrees_with_the_model() {
+            $crate::suite::model::run($open);
+        }
+    };
+    (@cases $open:expr; $($module:ident: $($case:ident),+;)+) => {
+        $($(
+            #[test]
+            fn $case() {
+                $crate::suite::run_case($open, $crate::suite::$module::$case);
+            }
+        )+)+
+    };
+}

@@ -1,0 +1,105 @@
+//! Referrers, as "Listing Referrers" of the distribution specification asks.
+
+use registry_types::{Digest, MediaType, RepositoryName};
+use serde_json::{Value, json};
+
+use super::samples::*;
+use crate::{BlobRecord, Metadata, NewManifest};
+
+fn subject() -> BlobRecord {
+    blob("a subject that is never pushed")
+}
+
+/// An image that refers to the subject; `extra` is merged into its JSON.
+async fn pushed_referrer<M: Metadata>(
+    store: &M,
+    repository: &RepositoryName,
+    name: &str,
+    extra: Value,
+) -> NewManifest {
+    let config = blob(name);
+    store.link_blob(repository, &config, None).await.unwrap();
+    let mut json = image_json(&[config]);
+    json["subject"] = descriptor(MediaType::OCI_MANIFEST, &subject());
+    for (key, value) in extra.as_object().expect("an object") {
+        json[key] = value.clone();
+    }
+    let referrer = manifest(repository, &json, &[]);
+    store.put_manifest(referrer.clone()).await.unwrap();
+    referrer
+}
+
+async fn digests<M: Metadata>(
+    store: &M,
+    repository: &RepositoryName,
+    artifact_type: Option<&str>,
+) -> Vec<Digest> {
+    let artifact_type = artifact_type.map(parse::<MediaType>);
+    let listed = store.referrers(repository, &subject().digest, artifact_type.as_ref()).await.unwrap();
+    listed.into_iter().map(|referrer| referrer.digest).collect()
+}
+
+pub async fn referrers_come_in_the_order_of_their_push<M: Metadata>(store: M) {
+    let here = repository("team/app");
+    assert!(digests(&store, &here, None).await.is_empty(), "an unknown repository has no referrers");
+    let mut expected = Vec::new();
+    for number in 0..12 {
+        let name = format!("referrer {number}");
+        expected.push(pushed_referrer(&store, &here, &name, json!({})).await);
+    }
+    // Pushing one again does not move it.
+    store.put_manifest(expected[3].clone()).await.unwrap();
+    let removed = expected.remove(5);
+    assert!(store.delete_manifest(&here, &removed.digest).await.unwrap());
+    let listed = digests(&store, &here, None).await;
+    assert_eq!(listed, expected.iter().map(|referrer| referrer.digest).collect::<Vec<_>>());
+    // Pushed again after its removal it is the youngest.
+    store.put_manifest(removed.clone()).await.unwrap();
+    assert_eq!(digests(&store, &here, None).await.last(), Some(&removed.digest));
+}
+
+pub async fn referrers_are_filtered_by_effective_type<M: Metadata>(store: M) {
+    let here = repository("team/app");
+    let own = json!({ "artifactType": "application/vnd.example.sbom" });
+    let own = pushed_referrer(&store, &here, "own", own).await;
+    let by_config = pushed_referrer(&store, &here, "by config", json!({})).await;
+    assert_eq!(digests(&store, &here, Some("application/vnd.example.sbom")).await, [own.digest]);
+    assert_eq!(digests(&store, &here, Some(MediaType::OCI_CONFIG)).await, [by_config.digest]);
+    assert!(digests(&store, &here, Some("application/vnd.example.none")).await.is_empty());
+}
+
+pub async fn referrers_belong_to_one_repository<M: Metadata>(store: M) {
+    let (here, there) = (repository("team/app"), repository("team/other"));
+    let referrer = pushed_referrer(&store, &here, "referrer", json!({})).await;
+    assert!(digests(&store, &there, None).await.is_empty());
+    linked_image(&store, &there, "app", &[]).await;
+    assert!(digests(&store, &there, None).await.is_empty());
+    pushed_referrer(&store, &there, "referrer", json!({})).await;
+    assert_eq!(digests(&store, &there, None).await, [referrer.digest]);
+    assert!(store.delete_manifest(&here, &referrer.digest).await.unwrap());
+    assert!(digests(&store, &here, None).await.is_empty());
+    assert_eq!(digests(&store, &there, None).await, [referrer.digest]);
+}
+
+pub async fn referrers_carry_what_the_specification_asks<M: Metadata>(store: M) {
+    let here = repository("team/app");
+    let extra = json!({
+        "artifactType": "application/vnd.example.signature",
+        "annotations": { "org.example.key": "\"quoted\" ünïcode", "b": "" },
+    });
+    let full = pushed_referrer(&store, &here, "full", extra).await;
+    let mut index = index_json(&[]);
+    index["subject"] = descriptor(MediaType::OCI_MANIFEST, &subject());
+    let index = manifest(&here, &index, &[]);
+    store.put_manifest(index.clone()).await.unwrap();
+
+    let listed = store.referrers(&here, &subject().digest, None).await.unwrap();
+    let [first, second] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((first.digest, first.size), (full.digest, full.bytes.len() as u64));
+    assert_eq!(first.media_type, full.view.media_type);
+    assert_eq!(first.artifact_type, full.view.artifact_type);
+    assert_eq!(first.annotations.as_ref(), Some(&full.view.annotations));
+    // An index without a type of its own has none; no annotations are no field.
+    assert_eq!((second.digest, &second.media_type), (index.digest, &index.view.media_type));
+    assert_eq!((&second.artifact_type, &second.annotations), (&None, &None));
+}

@@ -1,0 +1,3 @@
+//! The engines against the suite, against crashes and beside other processes.
+
+mod suite;

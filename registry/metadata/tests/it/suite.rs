@@ -1,0 +1,8 @@
+//! SQLite passes the suite.
+
+use registry_metadata::SqliteMetadata;
+
+registry_metadata::metadata_suite!(async || {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    (SqliteMetadata::open(&folder.path().join("metadata.db")).expect("a database"), folder)
+});
