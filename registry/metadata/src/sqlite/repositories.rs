@@ -6,6 +6,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::columns::{DigestColumn, SizeColumn, TextColumn, TimeColumn};
 use crate::{MetadataError, Page, PageRequest, TagRecord};
 
+/// Pages read an index from the name behind which they begin: what they cost does not grow with the list.
+pub(super) const REPOSITORY_PAGE: &str = "SELECT name FROM repositories WHERE name > ?1 ORDER BY name LIMIT ?2";
+pub(super) const TAG_PAGE: &str =
+    "SELECT name FROM tags WHERE repository_id = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
+pub(super) const TAG_RECORD_PAGE: &str =
+    "SELECT tags.name, manifests.digest, manifests.media_type, manifests.image_size, tags.updated_at
+     FROM tags JOIN manifests ON manifests.id = tags.manifest_id
+     WHERE tags.repository_id = ?1 AND tags.name > ?2 ORDER BY tags.name LIMIT ?3";
+
 pub(super) fn find(
     connection: &Connection,
     repository: &RepositoryName,
@@ -32,8 +41,7 @@ pub(super) fn list(
     connection: &Connection,
     page: &PageRequest,
 ) -> Result<Page<RepositoryName>, MetadataError> {
-    let mut statement =
-        connection.prepare_cached("SELECT name FROM repositories WHERE name > ?1 ORDER BY name LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(REPOSITORY_PAGE)?;
     let rows = statement
         .query_map(params![after(page), fetched(page)], |row| row.get(0).map(|TextColumn(name)| name))?;
     collect(rows, page)
@@ -45,9 +53,7 @@ pub(super) fn tags(
     page: &PageRequest,
 ) -> Result<Option<Page<Tag>>, MetadataError> {
     let Some(id) = find(connection, repository)? else { return Ok(None) };
-    let mut statement = connection.prepare_cached(
-        "SELECT name FROM tags WHERE repository_id = ?1 AND name > ?2 ORDER BY name LIMIT ?3",
-    )?;
+    let mut statement = connection.prepare_cached(TAG_PAGE)?;
     let rows = statement
         .query_map(params![id, after(page), fetched(page)], |row| row.get(0).map(|TextColumn(tag)| tag))?;
     collect(rows, page).map(Some)
@@ -59,11 +65,7 @@ pub(super) fn tag_records(
     page: &PageRequest,
 ) -> Result<Option<Page<TagRecord>>, MetadataError> {
     let Some(id) = find(connection, repository)? else { return Ok(None) };
-    let mut statement = connection.prepare_cached(
-        "SELECT tags.name, manifests.digest, manifests.media_type, manifests.image_size, tags.updated_at
-         FROM tags JOIN manifests ON manifests.id = tags.manifest_id
-         WHERE tags.repository_id = ?1 AND tags.name > ?2 ORDER BY tags.name LIMIT ?3",
-    )?;
+    let mut statement = connection.prepare_cached(TAG_RECORD_PAGE)?;
     let rows = statement.query_map(params![id, after(page), fetched(page)], read_tag_record)?;
     collect(rows, page).map(Some)
 }

@@ -136,6 +136,11 @@ impl Writer {
     pub(super) async fn close(&self) {
         self.workers.close().await;
     }
+
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.workers.queued()
+    }
 }
 
 struct WriterThread {

@@ -1,3 +1,6 @@
 //! The engines against the suite, against crashes and beside other processes.
 
+mod beside;
+mod child;
+mod crash;
 mod suite;
