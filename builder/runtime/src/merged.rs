@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 
 use crate::advice;
 use crate::error::RuntimeError;
+use crate::mounts::{Detached, open_directory};
 use crate::namespace;
 use crate::overlay::Layers;
 use crate::wire::{Failure, SetupStage};
@@ -17,7 +18,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Layers merged read-only into one tree, mounted inside the builder namespace; unmounted on drop.
 ///
-/// One layer is used as it is, without a mount; none give an empty directory.
+/// One layer is used as it is, without a mount; none give an empty tree.
 #[derive(Debug)]
 pub struct MergedView {
     path: PathBuf,
@@ -38,14 +39,8 @@ impl MergedView {
             return Err(RuntimeError::NotInBuilderNamespace { what: "merging layers for reading" });
         }
         let mut mount_point = MountPoint::create(storage)?;
-        if !layers.is_empty() {
-            Layers::open(layers, None).and_then(|opened| opened.mount(&mount_point.path)).map_err(
-                |error| {
-                    advice::unavailable(&Failure::from_errno(SetupStage::Overlay, error.what, error.source))
-                },
-            )?;
-            mount_point.mounted = true;
-        }
+        mount_on(&mount_point.path, layers).map_err(|failure| advice::unavailable(&failure))?;
+        mount_point.mounted = true;
         Ok(Self { path: mount_point.path.clone(), mount_point: Some(mount_point) })
     }
 
@@ -58,6 +53,22 @@ impl MergedView {
     pub fn is_mounted(&self) -> bool {
         self.mount_point.as_ref().is_some_and(|mount_point| mount_point.mounted)
     }
+}
+
+fn mount_on(path: &Path, layers: &[PathBuf]) -> Result<(), Failure> {
+    if layers.is_empty() {
+        let empty = || {
+            Detached::new("tmpfs", &[("mode", "0755")], MountAttrFlags::MOUNT_ATTR_RDONLY)?
+                .attach(open_directory(path)?)
+                .map(drop)
+        };
+        return empty()
+            .map_err(|error| Failure::from_errno(SetupStage::Overlay, "mounting an empty tree", error));
+    }
+    Layers::open(layers, None)
+        .and_then(|opened| opened.mount(path))
+        .map(drop)
+        .map_err(|error| Failure::from_errno(SetupStage::Overlay, error.what, error.source))
 }
 
 #[derive(Debug)]

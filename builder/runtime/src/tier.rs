@@ -3,9 +3,9 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
-use rustix::process::getpid;
 use serde::{Deserialize, Serialize};
 
 use crate::advice;
@@ -13,7 +13,11 @@ use crate::error::RuntimeError;
 use crate::namespace;
 use crate::run::{self, End};
 use crate::spec::{RootFs, StepSpec};
+use crate::sys;
 use crate::wire::{Action, Failure, SetupStage};
+
+/// Numbers the probes of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A way to isolate a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +65,12 @@ pub fn probe_blocking(storage: &Path) -> Result<Probe, RuntimeError> {
     if !refuses_fresh_proc(&first) {
         return Err(advice::unavailable(&first));
     }
+    let mut notes = notes;
+    if !sys::can_confine_signals() {
+        notes.push(
+            "a step can send signals to other processes of the builder's user, because it shares their process namespace and Landlock of Linux 6.12 is not enabled".to_owned(),
+        );
+    }
     match try_tier(&scratch, Tier::OuterProc)? {
         Ok(()) => Ok(Probe {
             tier: Tier::OuterProc,
@@ -104,8 +114,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn create(storage: &Path) -> Result<Self, RuntimeError> {
-        let path = storage.join(format!(".probe-{}", getpid().as_raw_nonzero()));
-        let scratch = Self(path);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let scratch = Self(storage.join(format!(".probe-{}-{number}", std::process::id())));
         for name in ["lower", "upper", "work"] {
             let path = scratch.path(name);
             fs::create_dir_all(&path).map_err(|error| RuntimeError::file("creating", path, error))?;

@@ -14,6 +14,7 @@ use super::capabilities;
 use crate::seccomp;
 use crate::spec::StepSpec;
 use crate::sys;
+use crate::tier::Tier;
 use crate::user::passwd::{self, Databases};
 use crate::user::resolve::{self, Identity, UserError};
 use crate::wire::{Failure, Report, SetupStage};
@@ -41,7 +42,7 @@ pub(super) struct Prepared {
 }
 
 /// Prepares the command; called inside the new root.
-pub(super) fn prepare(spec: &StepSpec) -> Result<Prepared, Report> {
+pub(super) fn prepare(spec: &StepSpec, tier: Tier) -> Result<Prepared, Report> {
     let databases = read_databases().map_err(|(path, error)| {
         Report::Failed(Failure::from_errno(
             SetupStage::Identity,
@@ -69,7 +70,7 @@ pub(super) fn prepare(spec: &StepSpec) -> Result<Prepared, Report> {
             .map_err(|_| Report::Failed(Failure::text(SetupStage::Identity, "an argument holds a NUL byte")))
     };
     let texts = |all: Vec<String>| all.into_iter().map(text).collect::<Result<Vec<_>, _>>();
-    let filters = seccomp::filters().map_err(|error| {
+    let filters = seccomp::filters(tier).map_err(|error| {
         Report::Failed(Failure::text(SetupStage::Identity, format!("system call filter: {error}")))
     })?;
     Ok(Prepared {
@@ -126,6 +127,15 @@ impl Prepared {
         rustix::thread::set_thread_res_gid(gid, gid, gid)
             .map_err(|error| failed(&unmapped(&self.identity), error))?;
         capabilities::limit_bounding_set().map_err(|error| failed("limiting capabilities", error))?;
+        // Without a process namespace this is what keeps a step's signals to itself; in either tier it closes the way to
+        // abstract sockets of the machine, which the host's network would leave open.
+        sys::confine_signals_and_abstract_sockets().map_err(|error| {
+            Report::Failed(Failure::from_errno(
+                SetupStage::Identity,
+                "confining signals with Landlock",
+                error,
+            ))
+        })?;
         // While the process may still do so without no_new_privs. What follows is on the filter's list.
         for filter in &self.filters {
             sys::install_filter(filter).map_err(|error| {

@@ -55,7 +55,7 @@ fn lead(request: &Request, supervisor: &UnixStream) -> Result<(), Report> {
     if request.action == Action::SetUpOnly {
         return tell(supervisor, Report::Ready).map_err(failed("reporting"));
     }
-    let prepared = command::prepare(&request.spec)?;
+    let prepared = command::prepare(&request.spec, request.tier)?;
     tell(supervisor, Report::Ready).map_err(failed("reporting"))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| failed("protecting the leader from the step")(error.into()))?;

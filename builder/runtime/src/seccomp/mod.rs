@@ -1,11 +1,13 @@
 //! The system call filter of a step, in the spirit of Docker's default profile.
 //!
-//! Two programs are stacked. The first lets known calls through and answers `ENOSYS` to every other, which is what C
+//! Programs are stacked. The first lets known calls through and answers `ENOSYS` to every other, which is what C
 //! libraries expect of a call the kernel does not have: they fall back (`clone3` to `clone`, for one). The second answers
 //! `EPERM` to calls that exist but are refused, so that a program says "not permitted" and not "not implemented". Where
-//! both speak the kernel takes the one installed last.
+//! both speak the kernel takes the one installed last. A third speaks for 32-bit programs, whose calls are numbered
+//! otherwise.
 
 mod calls;
+mod narrow;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +16,8 @@ use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
 };
+
+use crate::tier::Tier;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -32,14 +36,22 @@ const NAMESPACE_FLAGS: [i32; 8] = [
 /// `personality` values that only choose how `uname` answers or which memory layout is emulated.
 const HARMLESS_PERSONALITIES: [u64; 5] = [0x0, 0x0008, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
+/// `kill(-1, ...)`, of which the kernel looks at 32 bits.
+const EVERY_PROCESS: u64 = 0xffff_ffff;
+
 /// The programs in the order they are to be installed.
-pub(crate) fn filters() -> Result<[BpfProgram; 2], BackendError> {
+///
+/// Where the step shares its process namespace with the machine, a signal to "every process" would be just that and is
+/// refused.
+pub(crate) fn filters(tier: Tier) -> Result<[BpfProgram; 3], BackendError> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     let errno = |errno: Errno| SeccompAction::Errno(errno.raw_os_error().unsigned_abs());
     let known = SeccompFilter::new(known_calls(), errno(Errno::NOSYS), SeccompAction::Allow, architecture)?;
     let refused =
-        SeccompFilter::new(refused_calls()?, SeccompAction::Allow, errno(Errno::PERM), architecture)?;
-    Ok([known.try_into()?, refused.try_into()?])
+        SeccompFilter::new(refused_calls(tier)?, SeccompAction::Allow, errno(Errno::PERM), architecture)?;
+    let programs = [known.try_into()?, refused.try_into()?];
+    let [known, refused] = programs.map(narrow::let_sister_pass);
+    Ok([known, refused, narrow::filter(tier)])
 }
 
 /// No rule for a call means "always" to seccompiler.
@@ -51,7 +63,7 @@ fn known_calls() -> Rules {
     calls::allowed().chain(calls::refused()).map(always).collect()
 }
 
-fn refused_calls() -> Result<Rules, BackendError> {
+fn refused_calls(tier: Tier) -> Result<Rules, BackendError> {
     let mut rules: Rules = calls::refused().map(always).collect();
     let mut namespaces = Vec::new();
     for flag in NAMESPACE_FLAGS {
@@ -72,35 +84,12 @@ fn refused_calls() -> Result<Rules, BackendError> {
     // A virtual socket reaches the hypervisor, whatever the network namespace.
     let vsock = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family)?;
     rules.insert(libc::SYS_socket, vec![SeccompRule::new(vec![vsock])?]);
+    if tier == Tier::OuterProc {
+        let everybody = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, EVERY_PROCESS)?;
+        rules.insert(libc::SYS_kill, vec![SeccompRule::new(vec![everybody])?]);
+    }
     Ok(rules)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    #[test]
-    fn the_programs_fit_the_kernel_on_both_architectures() {
-        /// `BPF_MAXINSNS`.
-        const MAX_INSTRUCTIONS: usize = 4096;
-        for program in filters().unwrap() {
-            assert!(program.len() < MAX_INSTRUCTIONS, "{} instructions", program.len());
-        }
-    }
-
-    #[test]
-    fn no_call_is_both_allowed_and_refused() {
-        let allowed: BTreeSet<i64> = calls::allowed().collect();
-        for call in calls::refused() {
-            assert!(!allowed.contains(&call), "call {call} is on both lists");
-        }
-    }
-
-    #[test]
-    fn clone3_is_unknown_so_that_libraries_fall_back_to_clone() {
-        assert!(!known_calls().contains_key(&libc::SYS_clone3));
-        assert!(known_calls().contains_key(&libc::SYS_clone));
-    }
-}
+mod tests;
