@@ -75,7 +75,7 @@ pub fn probe_blocking(storage: &Path) -> Result<Probe, RuntimeError> {
         Ok(()) => Ok(Probe {
             tier: Tier::OuterProc,
             reason: format!(
-                "{}, because {}: parts of /proc are masked here (Kubernetes: procMount Unmasked, Docker: --security-opt systempaths=unconfined would give tier 1)",
+                "{}, because {}; parts of /proc are masked here (Kubernetes: procMount Unmasked, Docker: --security-opt systempaths=unconfined would give tier 1)",
                 Tier::OuterProc,
                 first.detail
             ),

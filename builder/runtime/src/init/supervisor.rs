@@ -30,6 +30,8 @@ pub(super) fn run() -> i32 {
             return BUILDER_GONE;
         }
     };
+    // Modes of what the set-up makes must not depend on the builder's file mask; the command gets its own.
+    rustix::process::umask(Mode::empty());
     // Otherwise the step's process list would show the name of the link it was started by.
     let _ = rustix::thread::set_name(c"slipway-step");
     let Ok(Some(request)) = wire::receive::<Request>(&builder) else { return BUILDER_GONE };

@@ -12,7 +12,7 @@ use crate::tier::Tier;
 
 /// `AUDIT_ARCH_I386` and the numbers of refused calls (arch/x86/entry/syscalls/syscall_32.tbl).
 #[cfg(target_arch = "x86_64")]
-const SISTER: u32 = 0x4000_0003;
+pub(super) const SISTER: u32 = 0x4000_0003;
 #[cfg(target_arch = "x86_64")]
 const REFUSED: &[u32] = &[
     21, 22, 25, 51, 52, 62, 74, 79, 86, 87, 88, 101, 103, 110, 111, 113, 115, 121, 128, 129, 131, 135, 149,
@@ -22,7 +22,7 @@ const REFUSED: &[u32] = &[
 
 /// `AUDIT_ARCH_ARM` and the numbers of refused calls (arch/arm/tools/syscall.tbl).
 #[cfg(target_arch = "aarch64")]
-const SISTER: u32 = 0x4000_0028;
+pub(super) const SISTER: u32 = 0x4000_0028;
 #[cfg(target_arch = "aarch64")]
 const REFUSED: &[u32] = &[
     21, 51, 52, 62, 74, 79, 86, 87, 88, 103, 111, 115, 121, 128, 129, 131, 135, 149, 169, 218, 249, 262, 309,
@@ -111,6 +111,3 @@ fn plain(code: u16, k: u32) -> sock_filter {
 fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
-
-#[cfg(test)]
-pub(super) const SISTER_FOR_TESTS: u32 = SISTER;

@@ -116,4 +116,18 @@ mod tests {
         assert!(matches!(error("1:2:3"), UserError::Invalid { .. }));
         assert!(matches!(error("ana:"), UserError::Invalid { .. }));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_gives_ids_of_the_databases_or_of_the_text(text in "[a-z0-9:]{0,12}") {
+            match identity(&text, &databases()) {
+                Ok(identity) => {
+                    proptest::prop_assert!(identity.uid <= MAX_ID && identity.gid <= MAX_ID);
+                    proptest::prop_assert_eq!(identity.groups.first(), Some(&identity.gid));
+                }
+                Err(UserError::Unknown { name, .. }) => proptest::prop_assert!(text.contains(&name)),
+                Err(UserError::Invalid { .. }) => {}
+            }
+        }
+    }
 }

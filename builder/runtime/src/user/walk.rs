@@ -139,4 +139,22 @@ mod tests {
         let error = follow(&tree(), Path::new("/etc/passwd/x")).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(Errno::NOTDIR.raw_os_error()));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_path_and_no_link_leads_out(
+            path in "(/?(\\.\\.|\\.|a|b|l|m)){0,8}",
+            first in "(/?(\\.\\.|a|b|m)){1,5}",
+            second in "(/?(\\.\\.|a|b|l)){1,5}",
+        ) {
+            let mut entries = BTreeMap::from([("a", Entry::Directory), ("a/b", Entry::Directory), ("b", Entry::File)]);
+            for (name, target) in [("l", &first), ("a/l", &first), ("m", &second), ("a/b/m", &second)] {
+                entries.insert(name, Entry::Link(target.into()));
+            }
+            if let Ok(found) = follow(&Tree(entries), Path::new(&path)) {
+                let plain = found.path.components().all(|part| matches!(part, Component::Normal(_)));
+                proptest::prop_assert!(plain, "{:?}", found.path);
+            }
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! Steps re-execute the program they are started from, so this test has a `main` of its own that begins as every
 //! builder's does. It takes no arguments but a filter, and prints what the standard test harness prints.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test by panicking, like the test itself")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::panic::catch_unwind;

@@ -27,10 +27,9 @@ fn both_streams_arrive_whole_and_in_order() {
     let sandbox = here();
     let outcome = sandbox.run(&sandbox.step("seq 1 100000; seq 1 50000 >&2; printf end"));
     assert_eq!(outcome.code, 0);
-    let expected: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
-    assert!(outcome.out == expected + "end", "standard output differs");
-    let expected: String = (1..=50_000).map(|number| format!("{number}\n")).collect();
-    assert!(outcome.err == expected, "standard error differs");
+    let numbers = |last: u32| (1..=last).map(|number| number.to_string()).collect::<Vec<_>>().join("\n");
+    assert!(outcome.out == numbers(100_000) + "\nend", "standard output differs");
+    assert!(outcome.err == numbers(50_000) + "\n", "standard error differs");
 }
 
 #[test]
@@ -169,7 +168,7 @@ fn a_time_limit_ends_the_step_and_says_so() {
         spec.time_limit = Some(Duration::from_millis(500));
         let started = Instant::now();
         let outcome = sandbox.run(&spec);
-        assert!(started.elapsed() < Duration::from_secs(60));
+        assert!(started.elapsed() < Duration::from_mins(1));
         assert_eq!(outcome.code, 125);
         assert!(outcome.err.contains("time limit of 0.5 s"), "{outcome:?}");
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use builder_runtime::{RootFs, StepSpec};
 
@@ -39,7 +39,7 @@ pub(crate) enum Who {
 pub(crate) struct Sandbox {
     pub(crate) who: Who,
     directory: tempfile::TempDir,
-    runner: PathBuf,
+    runner: Arc<Runner>,
 }
 
 #[derive(Debug)]
@@ -85,17 +85,14 @@ impl Sandbox {
         }
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let sandbox = Self { who, directory, runner: shared_runner() };
+        let sandbox = Self { who, directory, runner: Runner::shared() };
         for name in ["lower", "lower/bin", "lower/tmp", "upper", "work"] {
             fs::create_dir(sandbox.path(name)).unwrap();
         }
         fs::set_permissions(sandbox.path("lower/tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
         fs::copy(BUSYBOX, sandbox.path("lower/bin/busybox")).unwrap();
-        for applet in String::from_utf8(Command::new(BUSYBOX).arg("--list").output().unwrap().stdout)
-            .unwrap()
-            .lines()
-            .filter(|applet| *applet != "busybox")
-        {
+        let applets = Command::new(BUSYBOX).arg("--list").output().unwrap().stdout;
+        for applet in String::from_utf8(applets).unwrap().lines().filter(|applet| *applet != "busybox") {
             symlink("busybox", sandbox.path("lower/bin").join(applet)).unwrap();
         }
         sandbox.give_away();
@@ -152,7 +149,7 @@ impl Sandbox {
         fs::write(&input_file, input).unwrap();
         let mut command = self.command();
         command
-            .arg(&self.runner)
+            .arg(&self.runner.path)
             .args(arguments)
             .stdin(fs::File::open(&input_file).unwrap())
             .stdout(Stdio::piped())
@@ -180,6 +177,8 @@ impl Sandbox {
         } else {
             Command::new("sh")
         };
+        // A mask that would spoil modes if any were made under it.
+        let script = format!("umask 077; {script}");
         command.args(["-ec", &script, "sh"]).env("SLIPWAY_TEST_SECRET", "hunter2");
         command
     }
@@ -195,7 +194,7 @@ impl Sandbox {
             .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
             .arg(inner.get_program())
             .args(inner.get_args())
-            .arg(&self.runner)
+            .arg(&self.runner.path)
             .arg("run")
             .stdin(fs::File::open(&input).unwrap());
         outcome(command.output().unwrap())
@@ -226,11 +225,12 @@ fn outcome(output: Output) -> Outcome {
 }
 
 fn collect(root: &Path, below: &Path, names: &mut Vec<String>) {
-    for entry in fs::read_dir(root.join(below)).unwrap() {
-        let entry = entry.unwrap();
+    // A directory may go while this is called again and again to see it go.
+    let Ok(entries) = fs::read_dir(root.join(below)) else { return };
+    for entry in entries.flatten() {
         let path = below.join(entry.file_name());
         names.push(path.to_str().unwrap().to_owned());
-        if entry.file_type().unwrap().is_dir() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect(root, &path, names);
         }
     }
@@ -247,17 +247,28 @@ fn give(path: &Path) {
     chown(path, Some(USER), Some(USER)).unwrap();
 }
 
-/// A copy of the runner that any user can reach, wherever the tests were built.
-fn shared_runner() -> PathBuf {
-    static COPY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = COPY.get_or_init(|| {
+/// A copy of the runner that any user can reach, wherever the tests were built; gone with the last sandbox.
+#[derive(Debug)]
+struct Runner {
+    path: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+impl Runner {
+    fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Runner>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runner) = shared.upgrade() {
+            return runner;
+        }
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = directory.path().join("runner");
         fs::copy(RUNNER, &path).unwrap();
-        (directory, path)
-    });
-    path.clone()
+        let runner = Arc::new(Self { path, _directory: directory });
+        *shared = Arc::downgrade(&runner);
+        runner
+    }
 }
 
 /// Processes whose command line holds `text`.
