@@ -48,5 +48,5 @@ fn described(failure: ffi::Error, message: Option<&str>) -> String {
 
 /// For a caller whose request was dropped by a thread that ended.
 pub(super) fn closed() -> MetadataError {
-    MetadataError::Unavailable { reason: "it has been closed".to_owned() }
+    MetadataError::Unavailable { reason: "it has been closed, or its thread has ended".to_owned() }
 }

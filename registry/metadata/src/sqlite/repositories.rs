@@ -7,7 +7,8 @@ use super::columns::{DigestColumn, SizeColumn, TextColumn, TimeColumn};
 use crate::{MetadataError, Page, PageRequest, TagRecord};
 
 /// Pages read an index from the name behind which they begin: what they cost does not grow with the list.
-pub(super) const REPOSITORY_PAGE: &str = "SELECT name FROM repositories WHERE name > ?1 ORDER BY name LIMIT ?2";
+pub(super) const REPOSITORY_PAGE: &str =
+    "SELECT name FROM repositories WHERE name > ?1 ORDER BY name LIMIT ?2";
 pub(super) const TAG_PAGE: &str =
     "SELECT name FROM tags WHERE repository_id = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
 pub(super) const TAG_RECORD_PAGE: &str =

@@ -1,7 +1,9 @@
 //! The suite that every engine passes: each case is a generic function over an empty store, and
 //! [`metadata_suite!`](crate::metadata_suite) makes one test of each.
 //!
-//! ```ignore
+//! ```no_run
+//! use registry_metadata::SqliteMetadata;
+//!
 //! registry_metadata::metadata_suite!(async || {
 //!     let folder = tempfile::tempdir().expect("a folder");
 //!     (SqliteMetadata::open(&folder.path().join("metadata.db")).expect("a database"), folder)

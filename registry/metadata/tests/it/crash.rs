@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
     time::Duration,
 };
@@ -75,32 +76,50 @@ async fn child_writes_until_it_is_killed() {
     tasks.join_all().await;
 }
 
+/// How the child dies.
+enum Death {
+    /// Killed, so long after its start: it may still be opening the database.
+    AfterStart(Duration),
+    /// Killed, so long after its first acknowledgement.
+    AfterFirstWrite(Duration),
+    /// Aborts when it reaches a failpoint for the so-manieth time, counted from 0.
+    At(&'static str, usize),
+}
+
+/// Longest a child may take to its first acknowledgement on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Runs the child until it dies and gives the last number each writer acknowledged.
-fn run_and_kill(
-    database: &Path,
-    from: usize,
-    kill_after: Option<Duration>,
-    die_at: Option<(&str, usize)>,
-) -> [Option<usize>; WRITERS] {
+fn run_and_kill(database: &Path, from: usize, death: &Death) -> [Option<usize>; WRITERS] {
     let mut variables = vec![(FROM, from.to_string())];
-    if let Some((point, after)) = die_at {
-        variables.extend([(DIE_AT, point.to_owned()), (DIE_AFTER, after.to_string())]);
+    if let Death::At(point, after) = death {
+        variables.extend([(DIE_AT, (*point).to_owned()), (DIE_AFTER, after.to_string())]);
     }
     let mut child = child::start("crash::child_writes_until_it_is_killed", database, &variables);
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (acknowledged, first) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         let mut last = [None; WRITERS];
         for line in lines.map_while(Result::ok) {
             if let Some((writer, number)) = line.strip_prefix("ack ").and_then(|ack| ack.split_once(' ')) {
                 last[writer.parse::<usize>().unwrap()] = Some(number.parse().unwrap());
+                // Only the first is waited for.
+                let _ = acknowledged.send(());
             } else {
                 eprintln!("child: {line}");
             }
         }
         last
     });
-    if let Some(kill_after) = kill_after {
-        std::thread::sleep(kill_after);
+    match death {
+        Death::AfterStart(time) => std::thread::sleep(*time),
+        Death::AfterFirstWrite(time) => {
+            first.recv_timeout(PATIENCE).expect("the child writes");
+            std::thread::sleep(*time);
+        }
+        Death::At(..) => {}
+    }
+    if !matches!(death, Death::At(..)) {
         child.kill().unwrap();
     }
     let status = child.wait().unwrap();
@@ -131,9 +150,16 @@ async fn check_image(store: &SqliteMetadata, here: &RepositoryName, number: usiz
     let by_digest = store.manifest(here, &expected.digest.into()).await.unwrap();
     let tag = samples::tag(&format!("t{number}"));
     let by_tag = store.manifest(here, &tag.clone().into()).await.unwrap();
-    assert_eq!(by_digest, by_tag, "{here} {number}: a manifest without its tag, or a tag without its manifest");
+    assert_eq!(
+        by_digest, by_tag,
+        "{here} {number}: a manifest without its tag, or a tag without its manifest"
+    );
     if sure {
-        assert_eq!(by_digest.is_some(), !is_deleted(number), "{here} {number}: an acknowledged write is lost");
+        assert_eq!(
+            by_digest.is_some(),
+            !is_deleted(number),
+            "{here} {number}: an acknowledged write is lost"
+        );
     }
     if let Some(found) = by_digest {
         assert_eq!(found.bytes, expected.bytes);
@@ -148,15 +174,13 @@ async fn a_killed_process_loses_nothing_it_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("metadata.db");
     let mut from = 0;
-    let mut acknowledgements = 0;
-    for milliseconds in [150, 90, 260, 120, 400, 70] {
-        let last = run_and_kill(&database, from, Some(Duration::from_millis(milliseconds)), None);
-        acknowledgements += last.iter().flatten().map(|last| last + 1 - from).sum::<usize>();
-        if database.exists() {
-            from = check(&database, from, &last).await;
-        }
+    let after_start = [0, 15, 40].map(|milliseconds| Death::AfterStart(Duration::from_millis(milliseconds)));
+    let after_write =
+        [0, 30, 90, 170, 300].map(|milliseconds| Death::AfterFirstWrite(Duration::from_millis(milliseconds)));
+    for death in after_start.iter().chain(&after_write) {
+        let last = run_and_kill(&database, from, death);
+        from = check(&database, from, &last).await;
     }
-    assert!(acknowledgements > WRITERS, "the child was killed before it did anything");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +190,7 @@ async fn dying_around_a_commit_loses_nothing_acknowledged() {
     let mut from = 0;
     for point in ["metadata-before-commit", "metadata-after-commit"] {
         for after in [0, 7, 31] {
-            let last = run_and_kill(&database, from, None, Some((point, after)));
+            let last = run_and_kill(&database, from, &Death::At(point, after));
             from = check(&database, from, &last).await;
         }
     }
@@ -185,7 +209,10 @@ async fn child_meets_a_failing_commit() {
     assert_eq!(digest().await, old.digest);
     fail::cfg("metadata-before-commit", "1*return(the disk caught fire)->off").unwrap();
     let refused = store.put_manifest(new.clone()).await.unwrap_err();
-    assert!(matches!(&refused, MetadataError::Unavailable { reason } if reason.contains("fire")), "{refused}");
+    assert!(
+        matches!(&refused, MetadataError::Unavailable { reason } if reason.contains("fire")),
+        "{refused}"
+    );
     assert_eq!(digest().await, old.digest);
     assert_eq!(store.manifest(&here, &new.digest.into()).await.unwrap(), None);
     store.put_manifest(new.clone()).await.unwrap();

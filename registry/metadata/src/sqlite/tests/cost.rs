@@ -27,7 +27,9 @@ fn filled(count: u32) -> Connection {
         let parameters = if statement.parameter_count() == 0 { &[] } else { &count[..] };
         statement.execute(rusqlite::params_from_iter(parameters)).unwrap();
     }
-    connection.execute("UPDATE manifests SET digest = ?1", params![[&[1_u8][..], &[7; 32]].concat()]).unwrap();
+    connection
+        .execute("UPDATE manifests SET digest = ?1", params![[&[1_u8][..], &[7; 32]].concat()])
+        .unwrap();
     connection
 }
 

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{Hold, is_there, opened, pushed};
 use crate::{
-    Metadata, MetadataError,
+    Metadata, MetadataError, PageRequest,
     sqlite::SqliteMetadata,
     suite::samples::{blob, parse, repository, tag},
 };
@@ -18,7 +18,9 @@ async fn closing_leaves_everything_in_one_file() {
     let clone = store.clone();
     store.close().await;
     assert!(!folder.path().join("metadata.db-wal").exists(), "the log is still there");
-    for answer in [clone.ping().await, clone.tags(&repository("team/app"), &Default::default()).await.map(drop)] {
+    for answer in
+        [clone.ping().await, clone.tags(&repository("team/app"), &PageRequest::default()).await.map(drop)]
+    {
         assert!(matches!(answer, Err(MetadataError::Unavailable { reason }) if reason.contains("closed")));
     }
     clone.close().await;

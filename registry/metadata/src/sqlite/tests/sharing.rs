@@ -2,17 +2,18 @@
 
 use std::{
     pin::pin,
+    sync::mpsc,
     task::{Context, Poll, Waker},
 };
 
 use rusqlite::Connection;
 use time::OffsetDateTime;
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{Hold, opened, pushed, rows};
 use crate::{
-    Metadata,
-    sqlite::{columns::TimeColumn, repositories},
+    Metadata, MetadataError,
+    sqlite::{SqliteMetadata, columns::TimeColumn, repositories},
     suite::samples::{blob, repository, tag},
 };
 
@@ -29,8 +30,9 @@ async fn writes_that_wait_share_one_transaction() {
                 let name = repository(&format!("team/{number}"));
                 repositories::find_or_create(connection, &name, TimeColumn::now())?;
                 // Someone else sees nothing of the batch as long as it runs.
-                let committed: i64 = Connection::open(&path)?
-                    .query_row("SELECT count(*) FROM repositories", [], |row| row.get(0))?;
+                let committed: i64 =
+                    Connection::open(&path)?
+                        .query_row("SELECT count(*) FROM repositories", [], |row| row.get(0))?;
                 Ok(committed)
             };
             assert_eq!(store.inner.writer.write(0, work).await.unwrap(), 0);
@@ -48,19 +50,68 @@ async fn what_is_cached_is_answered_without_waiting() {
     let here = repository("team/app");
     let layer = image.view.layers[0].digest;
     let reference = tag("v1").into();
-    let at_once = |store: &super::SqliteMetadata| {
+    // Nobody but the cache can answer while the readers are held.
+    let at_once = async || {
+        let holds = [hold_reader(&store).await, hold_reader(&store).await];
         let mut context = Context::from_waker(Waker::noop());
         let manifest = pin!(store.manifest(&here, &reference)).poll(&mut context);
         let blob = pin!(store.blob(&here, &layer)).poll(&mut context);
+        drop(holds);
         (matches!(manifest, Poll::Ready(Ok(Some(_)))), matches!(blob, Poll::Ready(Ok(Some(_)))))
     };
-    assert_eq!(at_once(&store), (false, false));
+    assert_eq!(at_once().await, (false, false));
     store.manifest(&here, &reference).await.unwrap();
     store.blob(&here, &layer).await.unwrap();
-    assert_eq!(at_once(&store), (true, true));
+    assert_eq!(at_once().await, (true, true));
     store.delete_tag(&here, &tag("v1")).await.unwrap();
     store.unlink_blob(&here, &layer).await.unwrap();
-    assert_eq!(at_once(&store), (false, false));
+    assert_eq!(at_once().await, (false, false));
+}
+
+/// Keeps one reader's thread until the result is dropped.
+async fn hold_reader(store: &SqliteMetadata) -> mpsc::Sender<()> {
+    let (hold, held) = mpsc::channel::<()>();
+    let (begun, has_begun) = oneshot::channel();
+    let store = store.clone();
+    tokio::spawn(async move {
+        let query = move |_: &Connection| {
+            let _ = begun.send(());
+            let _ = held.recv();
+            Ok(())
+        };
+        store.inner.readers.read(query).await
+    });
+    has_begun.await.unwrap();
+    hold
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_write_undoes_itself_and_nothing_else() {
+    let (store, _folder) = opened();
+    let hold = Hold::begin(&store).await;
+    let mut tasks = JoinSet::new();
+    for number in 0..9 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            let work = move |connection: &Connection, _: &mut _| {
+                let name = repository(&format!("team/{number}"));
+                repositories::find_or_create(connection, &name, TimeColumn::now())?;
+                if number % 3 == 0 {
+                    return Err(MetadataError::AlreadyExists { what: number.to_string() });
+                }
+                Ok(())
+            };
+            let answer = store.inner.writer.write(0, work).await;
+            match answer {
+                Ok(()) => assert!(number % 3 != 0),
+                Err(MetadataError::AlreadyExists { what }) => assert_eq!(what, number.to_string()),
+                Err(other) => panic!("{other}"),
+            }
+        });
+    }
+    hold.end_when_queued(&store, 9).await;
+    tasks.join_all().await;
+    assert_eq!(rows(&store, "repositories").await, 6);
 }
 
 #[tokio::test]
@@ -88,7 +139,8 @@ async fn linking_and_mounting_renew_the_lease() {
     store.link_blob(&here, &blob, None).await.unwrap();
     let lease = async || {
         let lease = store.inner.readers.read(|connection| {
-            Ok(connection.query_row("SELECT leased_until FROM blobs", [], |row| row.get(0).map(|TimeColumn(t)| t))?)
+            Ok(connection
+                .query_row("SELECT leased_until FROM blobs", [], |row| row.get(0).map(|TimeColumn(t)| t))?)
         });
         lease.await.unwrap()
     };
