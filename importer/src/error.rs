@@ -43,7 +43,7 @@ pub enum ImportError {
     #[error("{image} cannot be read from its source: {source}")]
     Source { image: Box<ImageReference>, source: SourceError },
     #[error("{image} has no image for {wanted} (node {node}): it is for {found}")]
-    WrongPlatform { image: Box<ImageReference>, wanted: Platform, found: Platform, node: String },
+    WrongPlatform { image: Box<ImageReference>, wanted: Box<Platform>, found: Box<Platform>, node: String },
     #[error("{image} is not a container image: {reason}")]
     NotAnImage { image: Box<ImageReference>, reason: String },
     /// The node's machine name is not one that images are built for.

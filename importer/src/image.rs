@@ -67,8 +67,8 @@ impl Image {
         if !runs_on(&found, platform) {
             return Err(ImportError::WrongPlatform {
                 image: Box::new(reference.clone()),
-                wanted: platform.clone(),
-                found,
+                wanted: Box::new(platform.clone()),
+                found: Box::new(found),
                 node: node.to_owned(),
             });
         }
@@ -235,7 +235,7 @@ mod tests {
         let arm = Platform::new("linux", "arm64", Some("v8"));
         match Image::read(&source, &reference("host:1/a:t"), &arm, "node-7").await.unwrap_err() {
             ImportError::WrongPlatform { found, wanted, node, .. } => {
-                assert_eq!((found, wanted, node.as_str()), (amd64(), arm, "node-7"));
+                assert_eq!((*found, *wanted, node.as_str()), (amd64(), arm, "node-7"));
             }
             other => panic!("{other}"),
         }

@@ -138,3 +138,6 @@ async fn finish(transfer: Transfer, facts: Result<NodeFacts, ImportError>, took:
         .report(ProgressEvent::Finished { node: report.name.clone(), error: report.error.clone() });
     report
 }
+
+#[cfg(test)]
+mod tests;

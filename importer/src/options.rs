@@ -53,9 +53,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            command: Duration::from_secs(60),
-            stall: Duration::from_secs(60),
-            unpack: Duration::from_secs(600),
+            command: Duration::from_mins(1),
+            stall: Duration::from_mins(1),
+            unpack: Duration::from_mins(10),
             appear: Duration::from_secs(30),
         }
     }

@@ -6,6 +6,8 @@
 
 mod address;
 mod demux;
+#[cfg(test)]
+pub(crate) use demux::encode_frame;
 mod exec;
 mod tls;
 

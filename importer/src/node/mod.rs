@@ -12,7 +12,6 @@ use crate::{
     docker::{Docker, ExecOutput},
 };
 
-pub(crate) use failure::classify;
 pub(crate) use find::find_nodes;
 pub(crate) use inventory::Inventory;
 pub(crate) use probe::NodeFacts;

@@ -52,6 +52,7 @@ impl Node {
         if output.exit_code == NO_SOCKET {
             return Err(ImportError::NoContainerd { looked: SOCKETS.join(", ") });
         }
+        output.succeeded("the probe")?;
         let sections = Sections::parse(&String::from_utf8_lossy(&output.stdout));
         facts_of(&sections, &output.stderr)
     }

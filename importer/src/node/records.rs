@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use registry_types::Digest;
 
 use super::{
-    Node, NodeFacts, failure,
+    Node, NodeFacts,
     inventory::{Check, Record, parse_checks, parse_records},
     sections::Sections,
 };
@@ -103,6 +103,7 @@ impl Node {
             vec![facts.address.clone(), facts.snapshotter.clone().unwrap_or_default(), crictl.to_owned()];
         arguments.extend_from_slice(names);
         let output = self.run_script(OUTCOME_SCRIPT, &arguments).await?;
+        output.succeeded("the check")?;
         let sections = Sections::parse(&String::from_utf8_lossy(&output.stdout));
         let images = sections.succeeded("images", "ctr images ls", &output.stderr)?;
         Ok(Outcome {
@@ -155,11 +156,7 @@ impl Node {
         script: &str,
         arguments: &[String],
     ) -> Result<(), ImportError> {
-        let output = self.run_script(script, arguments).await?;
-        match output.exit_code {
-            0 => Ok(()),
-            code => Err(failure::classify(command, code, &output.stderr)),
-        }
+        self.run_script(script, arguments).await?.succeeded(command)
     }
 }
 

@@ -78,10 +78,10 @@ pub(crate) mod tests {
         fn sections_come_back_as_written(
             parts in proptest::collection::btree_map("[a-z]{1,8}", ("([ -,.-~]{0,20}\n){0,4}", 0_i64..256), 0..6),
         ) {
-            let output: String = parts
-                .iter()
-                .map(|(name, (text, status))| format!("noise\n{OPEN}{name}\n{text}{CLOSE}{status}\n"))
-                .collect();
+            let mut output = String::new();
+            for (name, (text, status)) in &parts {
+                output += &format!("noise\n{OPEN}{name}\n{text}{CLOSE}{status}\n");
+            }
             let sections = Sections::parse(&output);
             for (name, (text, status)) in &parts {
                 prop_assert_eq!(sections.0.get(name), Some(&(text.clone(), *status)));

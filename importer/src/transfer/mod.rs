@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     ImageSource, ImportError, NodeReport, NodeState, Progress, ProgressEvent,
     image::Image,
-    node::{NAMESPACE, Node, NodeFacts, Outcome, Verdict, classify},
+    node::{NAMESPACE, Node, NodeFacts, Outcome, Verdict},
 };
 use archive::ArchiveWriter;
 use plan::{Plan, Wanted};
@@ -137,10 +137,7 @@ impl Transfer {
             writer.write(plan).await
         };
         let output = session.feed(&self.node.docker, feed, self.node.limits.unpack).await?;
-        match output.exit_code {
-            0 => Ok(()),
-            code => Err(classify("ctr images import", code, &output.stderr)),
-        }
+        output.succeeded("ctr images import")
     }
 
     /// Looks at the outcome until every name is good, or gives up.

@@ -1,4 +1,7 @@
-//! Images made of thin air, and a source of them, for unit tests.
+//! Images made of thin air, a source of them, and a Docker Engine whose nodes are all pretence, for unit tests.
+
+mod engine;
+mod node;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,6 +12,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use registry_types::{Descriptor, Digest, ImageReference, MediaType, Platform};
+
+pub(crate) use engine::FakeEngine;
+pub(crate) use node::{FakeNode, Import};
 
 use crate::{
     BlobReader, ImageSource, ResolvedImage, SourceError,
