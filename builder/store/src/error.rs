@@ -31,7 +31,7 @@ pub enum StoreError {
     Unrepresentable { path: String, reason: &'static str },
     /// Content is not what its digest says.
     #[error("the content is {actual} and not {expected}: fetch it again")]
-    DigestMismatch { expected: Digest, actual: Digest },
+    DigestMismatch { expected: Box<Digest>, actual: Box<Digest> },
     /// Content is shorter or longer than its descriptor says.
     #[error("{digest} has {actual} bytes and not {expected}: fetch it again")]
     SizeMismatch { digest: Digest, expected: u64, actual: u64 },

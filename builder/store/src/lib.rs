@@ -6,6 +6,12 @@
 
 pub mod compression;
 mod error;
+pub mod layer;
+pub mod store;
 pub mod tar;
+#[cfg(test)]
+mod testing;
+pub mod tree;
 
 pub use error::{Result, StoreError};
+pub use store::Store;
