@@ -7,7 +7,7 @@ use registry_types::{Action, ActionSet, RepositoryName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CatalogGrant, Grant, Identity, Permission, Scope};
+use crate::{CatalogGrant, Grant, GrantedScopes, Identity, Permission, Scope};
 
 /// One entry of the `access` claim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +86,11 @@ impl Access {
         Self::new(Identity::anonymous(), Rights::Nothing(missing))
     }
 
+    /// The rights that the access rules gave to who has just proved who he is, with no token in between.
+    pub fn decided(identity: Identity, granted: &GrantedScopes) -> Self {
+        Self::listed(identity, granted.entries())
+    }
+
     /// The rights that a verified token lists.
     pub(crate) fn listed(identity: Identity, entries: Vec<AccessEntry>) -> Self {
         Self::new(identity, Rights::Listed(entries))
@@ -129,8 +134,8 @@ impl Access {
             .find_map(|entry| entry.meta.as_ref())
     }
 
-    /// Entries for one name add up, as in distribution. A token has a handful of them (their number is
-    /// bounded when it is verified), so a scan beats any map.
+    /// Entries for one name add up, as in distribution. A token has a handful of them, and never more than
+    /// the longest token accepted can hold, so a scan beats any map.
     fn gives(&self, kind: &str, name: &str, action: &str) -> bool {
         match &self.0.rights {
             Rights::Everything => true,

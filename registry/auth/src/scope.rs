@@ -88,6 +88,17 @@ impl Scope {
         }
     }
 
+    /// `scopes` with those for one repository made one, in the order first seen.
+    pub(crate) fn merged(scopes: &[Self]) -> Vec<Self> {
+        let mut merged: Vec<Self> = Vec::new();
+        for scope in scopes {
+            if !merged.iter_mut().any(|seen| seen.absorbs(scope)) {
+                merged.push(scope.clone());
+            }
+        }
+        merged
+    }
+
     /// Takes the actions of `other` in, where both are about the same thing.
     fn absorbs(&mut self, other: &Self) -> bool {
         match (self, other) {
@@ -117,14 +128,9 @@ impl fmt::Display for Scope {
 /// several scopes between spaces. Scopes for one repository become one, in the order first seen; anything
 /// after the first [`MOST_SCOPES`] is not looked at.
 pub fn parse_scopes<'a>(values: impl IntoIterator<Item = &'a str>) -> Vec<Scope> {
-    let mut scopes: Vec<Scope> = Vec::new();
     let words = values.into_iter().flat_map(|value| value.split(' ')).filter(|word| !word.is_empty());
-    for scope in words.take(MOST_SCOPES).filter_map(Scope::read) {
-        if !scopes.iter_mut().any(|seen| seen.absorbs(&scope)) {
-            scopes.push(scope);
-        }
-    }
-    scopes
+    let read: Vec<Scope> = words.take(MOST_SCOPES).filter_map(Scope::read).collect();
+    Scope::merged(&read)
 }
 
 #[cfg(test)]
