@@ -1,9 +1,16 @@
 //! Where blob bytes live. One trait, [`BlobStore`], one suite that every implementation passes.
 //!
-//! A blob that [`BlobStore::open`] finds is whole and durable; what is being uploaded is invisible to it.
+//! A blob that [`BlobStore::open`] finds is whole, and durable once its commit has answered; what is being
+//! uploaded is invisible to it.
 
+#![expect(clippy::result_large_err, reason = "two digests by value; no answer here is on a hot path")]
+
+mod local;
 mod store;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 
+pub use local::{LocalBlobs, LocalWriter};
 pub use store::{BlobHandle, BlobStore, BlobWriter};
 
 use registry_types::{Digest, UploadId};
