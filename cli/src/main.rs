@@ -1,1 +1,65 @@
-fn main() {}
+//! `slipway`: parse, dispatch, exit code. Called by the name `builder` or `import` (a link), it behaves as
+//! `slipway builder` or `slipway import`.
+
+mod arguments;
+mod failure;
+mod logging;
+mod registry;
+
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(with_subcommand(std::env::args_os().collect()));
+    logging::start(&arguments);
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("slipway: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Registry(command) => registry::run(command),
+    }
+}
+
+/// Puts the subcommand in front that the program's own name stands for.
+fn with_subcommand(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let name =
+        arguments.first().and_then(|first| Path::new(first).file_stem()).map(|name| name.to_os_string());
+    if let Some(name) = name
+        && (name == "builder" || name == "import")
+    {
+        arguments.insert(1, name);
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_s_name_may_be_the_subcommand() {
+        let words = |list: &[&str]| list.iter().map(OsString::from).collect::<Vec<_>>();
+        assert_eq!(
+            with_subcommand(words(&["/usr/bin/builder", "push", "--tags"])),
+            words(&["/usr/bin/builder", "builder", "push", "--tags"])
+        );
+        assert_eq!(with_subcommand(words(&["slipway", "demo"])), words(&["slipway", "demo"]));
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,1 +1,78 @@
-//! Use cases of the registry, each behind a grant.
+//! The registry's use cases. Each takes a grant from `registry-auth`, so a call that was not authorised does not
+//! compile; each orders the two stores so that a crash between them loses nothing that was acknowledged:
+//! blob bytes, then the rows that refer to them, then the answer. No HTTP here.
+
+mod accounts;
+mod discovery;
+mod error;
+mod manifests;
+mod pull;
+mod sessions;
+mod sweep;
+mod uploads;
+
+pub use discovery::{LARGEST_PAGE, PageQuery};
+pub use error::CoreError;
+pub use manifests::{ManifestPush, PushedManifest};
+pub use pull::BlobContent;
+pub use sweep::Sweeper;
+pub use uploads::{BodyError, Mounted, UploadBody, UploadStatus};
+
+use registry_blobs::BlobStore;
+use registry_metadata::Metadata;
+use sessions::SessionLocks;
+use tokio_util::task::TaskTracker;
+
+/// What an operator can set about the use cases.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest manifest, in bytes. The distribution specification asks for at least 4 MiB.
+    pub manifest_bytes: usize,
+    /// Takes image manifests whose blobs are missing, for mirrors that fill up later.
+    pub sparse_manifests: bool,
+    /// An upload session that nobody touched for this long is removed.
+    pub upload_idle: std::time::Duration,
+}
+
+/// 4 MiB, the least that the distribution specification lets clients count on.
+pub const MANIFEST_BYTES: usize = 4 << 20;
+/// A week: long enough for a laptop to go home over a weekend in the middle of a push.
+const UPLOAD_IDLE: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { manifest_bytes: MANIFEST_BYTES, sparse_manifests: false, upload_idle: UPLOAD_IDLE }
+    }
+}
+
+/// The registry: a metadata store, a blob store and the sessions being written right now.
+#[derive(Debug, Clone)]
+pub struct Registry<M, B> {
+    metadata: M,
+    blobs: B,
+    limits: Limits,
+    sessions: SessionLocks,
+    /// Uploads whose client went away are finished to their last durable byte; shutdown waits for them here.
+    running: TaskTracker,
+}
+
+impl<M: Metadata, B: BlobStore> Registry<M, B> {
+    pub fn new(metadata: M, blobs: B, limits: Limits) -> Self {
+        Self { metadata, blobs, limits, sessions: SessionLocks::default(), running: TaskTracker::new() }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether a write would be taken right now.
+    pub async fn ready(&self) -> Result<(), CoreError> {
+        Ok(self.metadata.ping().await?)
+    }
+
+    /// Waits until every upload in hand has recorded its progress. Call it after the last connection closed.
+    pub async fn drain(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
+}

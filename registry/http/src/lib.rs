@@ -1,1 +1,25 @@
-//! The registry's HTTP face: router, handlers, TLS, errors.
+//! The registry's HTTP face: one listener for HTTP and TLS, a router that reads paths from the right, one
+//! handler file per endpoint group, one table from errors to statuses.
+//!
+//! Nothing here decides who may do what (`registry-auth`) or in which order things become durable
+//! (`registry-core`).
+
+mod accept;
+mod authentication;
+mod body;
+mod connection;
+mod error;
+mod handlers;
+mod query;
+mod request_body;
+mod respond;
+mod route;
+mod server;
+mod service;
+mod tls;
+mod token_server;
+
+pub use authentication::Authenticator;
+pub use server::{HttpSettings, ListenerTls, serve};
+pub use tls::{TlsError, server_config};
+pub use token_server::TokenServer;

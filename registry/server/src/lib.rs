@@ -1,1 +1,17 @@
-//! Wiring of a registry server: configuration, stores, signals.
+//! A registry server from its configuration: the stores of one data folder, the token server, the listener,
+//! signals. The command line is a thin face of this crate.
+
+mod administration;
+mod authority;
+mod config;
+mod data;
+mod error;
+mod run;
+
+pub use administration::{Administration, NewAccount};
+pub use authority::{SelfSigned, client_instructions};
+pub use config::{AuthMode, Config, Overrides};
+pub use data::DataFolder;
+pub use error::ServerError;
+pub use registry_auth::Secret;
+pub use run::Server;

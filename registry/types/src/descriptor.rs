@@ -18,17 +18,13 @@ pub struct Descriptor {
     pub platform: Option<Platform>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<MediaType>,
-    #[serde(default, skip_serializing_if = "is_empty")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub urls: Option<Vec<String>>,
     /// The content itself, base64, for tiny blobs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-}
-
-fn is_empty(annotations: &Option<BTreeMap<String, String>>) -> bool {
-    annotations.as_ref().is_none_or(BTreeMap::is_empty)
 }
 
 impl Descriptor {

@@ -1,0 +1,39 @@
+//! Failures and their exit codes, the same for every command (`slipway --help` lists them).
+
+use std::process::ExitCode;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// What was asked for could not be done.
+    #[error("{0}")]
+    Failed(String),
+    /// The command line or the configuration is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// A registry refused the credentials or the action.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// Something named does not exist.
+    #[error("{0}")]
+    NotFound(String),
+}
+
+/// Shown under `slipway --help`.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, and verified
+  1  failed; the message says what and how to mend it
+  2  the command line or the configuration is wrong
+  3  a registry refused the credentials or the action
+  4  a named thing does not exist";
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unauthorized(_) => 3,
+            Self::NotFound(_) => 4,
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! `slipway registry user|robot ...`
+
+use std::{io::Read, path::Path};
+
+use registry_server::{Administration, NewAccount, Secret};
+use registry_types::{AccountKind, AccountName};
+use serde_json::json;
+
+use crate::{
+    arguments::{AccountCommand, OutputFormat},
+    failure::Failure,
+};
+
+/// Longest password read from standard input, in bytes: more is a mistake, such as a file piped in.
+const LONGEST_PASSWORD: u64 = 1024;
+
+pub(crate) async fn run(kind: AccountKind, command: AccountCommand) -> Result<(), Failure> {
+    match command {
+        AccountCommand::Add { name, data, generate, admin, replace, .. } => {
+            let password = if generate { made()? } else { read_password()? };
+            let shown = generate.then(|| password.expose().to_owned());
+            let account = NewAccount { name, kind, admin, password, replace };
+            Administration::open(&data.data).await?.add_account(account).await?;
+            // The only place where a made password is ever shown.
+            if let Some(password) = shown {
+                println!("{password}");
+            }
+            Ok(())
+        }
+        AccountCommand::List { data, output } => list(kind, &data.data, output).await,
+        AccountCommand::Remove { name, data } => remove(&name, &data.data).await,
+        AccountCommand::Import { file, data, replace } => {
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))?;
+            let names = Administration::open(&data.data).await?.import_htpasswd(&text, kind, replace).await?;
+            for name in &names {
+                println!("{name}");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn made() -> Result<Secret, Failure> {
+    Secret::generate().map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn read_password() -> Result<Secret, Failure> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(LONGEST_PASSWORD)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::Failed(format!("cannot read the password from standard input: {error}")))?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
+}
+
+async fn list(kind: AccountKind, data: &Path, output: OutputFormat) -> Result<(), Failure> {
+    let mut accounts = Administration::open(data).await?.accounts().await?;
+    accounts.retain(|account| account.kind == kind);
+    match output {
+        OutputFormat::Json => {
+            let list: Vec<_> = accounts
+                .iter()
+                .map(|account| {
+                    json!({ "name": account.name, "admin": account.admin, "created_at": account.created_at.to_string() })
+                })
+                .collect();
+            println!("{}", serde_json::Value::from(list));
+        }
+        OutputFormat::Text => {
+            for account in accounts {
+                println!("{:32} {}", account.name.as_str(), if account.admin { "admin" } else { "" });
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn remove(name: &AccountName, data: &Path) -> Result<(), Failure> {
+    if Administration::open(data).await?.remove_account(name).await? {
+        Ok(())
+    } else {
+        Err(Failure::NotFound(format!("there is no account {name}")))
+    }
+}

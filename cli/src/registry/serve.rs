@@ -1,0 +1,116 @@
+//! `slipway registry serve`
+
+use registry_server::{AuthMode, Config, Overrides, Server, client_instructions};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    arguments::{AuthChoice, Serve},
+    failure::Failure,
+};
+
+pub(crate) async fn run(arguments: Serve) -> Result<(), Failure> {
+    let config = Config::load(arguments.config.as_deref(), registry_variables(), overrides(&arguments))?;
+    if arguments.print_config {
+        print!("{}", config.to_toml());
+        return Ok(());
+    }
+    let server = Server::prepare(config).await?;
+    announce(&server);
+    let stop = stop_on_signal()?;
+    server.serve(stop).await;
+    tracing::info!("stopped; every acknowledged write is on disk");
+    Ok(())
+}
+
+/// The variables of the environment but those that name the file and the log.
+fn registry_variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars().filter(|(name, _)| name != "SLIPWAY_REGISTRY_CONFIG")
+}
+
+fn overrides(arguments: &Serve) -> Overrides {
+    let text =
+        |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let set = |flag: bool| flag.then_some(true);
+    let mut overrides = Overrides::default();
+    overrides.set("data", text(&arguments.data));
+    overrides.set("listen", arguments.listen.clone());
+    overrides.set("external_url", arguments.external_url.clone());
+    overrides.set("tls.certificate", text(&arguments.tls_cert));
+    overrides.set("tls.key", text(&arguments.tls_key));
+    overrides.set("tls.self_signed", arguments.tls.map(|_| true));
+    overrides.set("tls.required", set(arguments.tls_required));
+    overrides.set(
+        "auth.mode",
+        arguments.auth.map(|mode| match mode {
+            AuthChoice::None => "none",
+            AuthChoice::Token => "token",
+            AuthChoice::Gitlab => "gitlab",
+        }),
+    );
+    overrides.set("auth.allow_none_anywhere", set(arguments.allow_none_anywhere));
+    overrides.set("auth.gitlab.realm", arguments.gitlab_realm.clone());
+    overrides.set("auth.gitlab.certificates", text(&arguments.gitlab_certificates));
+    overrides.set("auth.issuer", arguments.issuer.clone());
+    overrides.set("auth.service", arguments.service.clone());
+    overrides.set("limits.sparse_manifests", set(arguments.sparse_manifests));
+    overrides
+}
+
+/// Tells where the registry is and how to use it.
+fn announce(server: &Server) {
+    let config = server.config();
+    let port = server.address().port();
+    let host =
+        match config.external_url.as_ref().and_then(|url| url.host_str().map(|host| (host, url.port()))) {
+            Some((host, Some(port))) => format!("{host}:{port}"),
+            Some((host, None)) => host.to_owned(),
+            None => format!("localhost:{port}"),
+        };
+    let scheme = match (config.has_tls(), config.tls.required) {
+        (true, true) => "TLS",
+        (true, false) => "HTTP and TLS",
+        (false, _) => "HTTP",
+    };
+    tracing::info!(
+        "the registry {host} speaks {scheme} on {}; its data is in {}",
+        server.address(),
+        config.data.display()
+    );
+    if let Some(file) = server.new_admin() {
+        tracing::info!(
+            "first start: the password of admin is in {}; log in with\n  docker login {host} -u admin --password-stdin < {}",
+            file.display(),
+            file.display()
+        );
+    }
+    if config.auth.mode == AuthMode::None {
+        tracing::warn!("authorization is off: everyone who reaches this address may push and delete");
+    }
+    if let Some(own) = server.self_signed() {
+        tracing::info!("{}", client_instructions(&own.authority, &host));
+    }
+}
+
+/// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once.
+fn stop_on_signal() -> Result<CancellationToken, Failure> {
+    let listen =
+        |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    tokio::spawn(async move {
+        for last in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if last {
+                std::process::exit(130);
+            }
+            tracing::info!("stopping: requests in hand are finished; a second signal ends at once");
+            asked.cancel();
+        }
+    });
+    Ok(stop)
+}

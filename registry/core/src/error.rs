@@ -1,0 +1,62 @@
+//! What can go wrong, as a client can act on it.
+
+use registry_blobs::BlobError;
+use registry_metadata::MetadataError;
+use registry_types::{Digest, ParseError, Reference, RepositoryName, UploadId};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    #[error("repository {repository} has no blob {digest}")]
+    BlobUnknown { repository: RepositoryName, digest: Digest },
+    #[error("repository {repository} has no manifest {reference}")]
+    ManifestUnknown { repository: RepositoryName, reference: Reference },
+    #[error("there is no repository {repository}")]
+    RepositoryUnknown { repository: RepositoryName },
+    #[error("there is no upload session {id}: it ended, was cancelled or never was; start a new one")]
+    UploadUnknown { id: UploadId },
+    #[error("upload session {id} is being written by another request: wait for it to end")]
+    UploadBusy { id: UploadId },
+    /// The chunk does not begin where the session ends.
+    #[error("the chunk must begin at byte {length}")]
+    WrongOffset { id: UploadId, length: u64 },
+    /// The chunk is longer or shorter than its `Content-Range` says.
+    #[error("the chunk's length is not that of its Content-Range")]
+    WrongLength,
+    #[error("the content has the digest {actual}, not {expected}")]
+    DigestMismatch { expected: Digest, actual: Digest },
+    #[error(transparent)]
+    ManifestInvalid(#[from] ParseError),
+    #[error("the repository lacks blobs that the manifest names: push them first")]
+    MissingBlobs { missing: Vec<Digest> },
+    #[error("the manifest is larger than {limit} bytes")]
+    ManifestTooLarge { limit: usize },
+    #[error("the request's body did not arrive whole: {reason}")]
+    BodyCut { reason: String },
+    #[error("the disk is full; nothing of this request was acknowledged")]
+    Full,
+    #[error("the registry cannot do this at the moment: {reason}")]
+    Unavailable { reason: String },
+    #[error("internal error: {reason}")]
+    Internal { reason: String },
+}
+
+impl From<BlobError> for CoreError {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::DigestMismatch { expected, actual } => Self::DigestMismatch { expected, actual },
+            BlobError::UploadLost { id } => Self::UploadUnknown { id },
+            BlobError::Full => Self::Full,
+            error @ BlobError::Io { .. } => Self::Internal { reason: error.to_string() },
+        }
+    }
+}
+
+impl From<MetadataError> for CoreError {
+    fn from(error: MetadataError) -> Self {
+        match error {
+            MetadataError::MissingBlobs { missing } => Self::MissingBlobs { missing },
+            MetadataError::Unavailable { reason } => Self::Unavailable { reason },
+            error => Self::Internal { reason: error.to_string() },
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Pushing manifests, and removing what was pushed.
+
+use bytes::Bytes;
+use registry_auth::{Delete, Grant, Push};
+use registry_blobs::BlobStore;
+use registry_metadata::{Metadata, NewManifest};
+use registry_types::{Algorithm, Digest, ManifestView, MediaType, Reference, Tag};
+
+use crate::{CoreError, Registry};
+
+/// A manifest as it arrived.
+#[derive(Debug, Clone)]
+pub struct ManifestPush {
+    pub reference: Reference,
+    /// The `Content-Type` of the request.
+    pub media_type: Option<MediaType>,
+    pub bytes: Bytes,
+    /// Tags given as parameters of a push by digest.
+    pub tags: Vec<Tag>,
+}
+
+/// What a push made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedManifest {
+    pub digest: Digest,
+    pub subject: Option<Digest>,
+    /// The tags that now point at it.
+    pub tags: Vec<Tag>,
+}
+
+impl<M: Metadata, B: BlobStore> Registry<M, B> {
+    /// Stores a manifest, byte for byte, and moves its tags.
+    ///
+    /// # Errors
+    /// [`CoreError::DigestMismatch`] when pushed under a digest that is not its own, [`CoreError::MissingBlobs`]
+    /// when parts are not in the repository, [`CoreError::ManifestInvalid`] when it is not what its type says.
+    pub async fn push_manifest(
+        &self,
+        grant: &Grant<Push>,
+        push: ManifestPush,
+    ) -> Result<PushedManifest, CoreError> {
+        if push.bytes.len() > self.limits.manifest_bytes {
+            return Err(CoreError::ManifestTooLarge { limit: self.limits.manifest_bytes });
+        }
+        let (digest, mut tags) = match push.reference {
+            Reference::Digest(expected) => {
+                let actual = Digest::of(expected.algorithm(), &push.bytes);
+                if actual != expected {
+                    return Err(CoreError::DigestMismatch { expected, actual });
+                }
+                (actual, push.tags)
+            }
+            Reference::Tag(tag) => (Digest::of(Algorithm::Sha256, &push.bytes), vec![tag]),
+        };
+        tags.sort();
+        tags.dedup();
+        let view = ManifestView::parse(&push.bytes, push.media_type.as_ref())?;
+        let subject = view.subject.as_ref().map(|subject| subject.digest);
+        self.metadata
+            .put_manifest(NewManifest {
+                repository: grant.repository().clone(),
+                digest,
+                bytes: push.bytes,
+                view,
+                tags: tags.clone(),
+                allow_missing_blobs: self.limits.sparse_manifests,
+            })
+            .await?;
+        Ok(PushedManifest { digest, subject, tags })
+    }
+
+    /// Removes a tag, which leaves its manifest, or a manifest, which takes its tags along.
+    pub async fn delete_manifest(
+        &self,
+        grant: &Grant<Delete>,
+        reference: &Reference,
+    ) -> Result<(), CoreError> {
+        let repository = grant.repository();
+        let removed = match reference {
+            Reference::Tag(tag) => self.metadata.delete_tag(repository, tag).await?,
+            Reference::Digest(digest) => self.metadata.delete_manifest(repository, digest).await?,
+        };
+        if removed {
+            Ok(())
+        } else {
+            Err(CoreError::ManifestUnknown { repository: repository.clone(), reference: reference.clone() })
+        }
+    }
+
+    /// Removes a blob from the repository; its bytes stay for other repositories.
+    pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<(), CoreError> {
+        let repository = grant.repository();
+        if self.metadata.unlink_blob(repository, digest).await? {
+            Ok(())
+        } else {
+            Err(CoreError::BlobUnknown { repository: repository.clone(), digest: *digest })
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The `Accept` header of a manifest request (RFC 9110 section 12.5.1). A missing header accepts everything.
+
+use http::{HeaderMap, header};
+use registry_types::MediaType;
+
+/// Media ranges with a quality above zero; empty when the header is missing.
+#[derive(Debug, Default)]
+pub(crate) struct Accept<'h>(Vec<&'h str>);
+
+impl<'h> Accept<'h> {
+    pub(crate) fn of(headers: &'h HeaderMap) -> Self {
+        let ranges = headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let essence = parts.next().filter(|essence| !essence.is_empty())?;
+                let refused = parts.any(|parameter| {
+                    parameter.strip_prefix("q=").is_some_and(|quality| quality.parse() == Ok(0.0_f32))
+                });
+                (!refused).then_some(essence)
+            })
+            .collect();
+        Self(ranges)
+    }
+
+    pub(crate) fn allows(&self, media_type: &MediaType) -> bool {
+        self.0.is_empty()
+            || self.0.iter().any(|range| match range.strip_suffix("/*") {
+                Some("*") => true,
+                Some(kind) => media_type.as_str().split('/').next() == Some(kind),
+                None => range.eq_ignore_ascii_case(media_type.as_str()),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allows(accept: &[&str], media_type: &'static str) -> bool {
+        let mut headers = HeaderMap::new();
+        for value in accept {
+            headers.append(header::ACCEPT, value.parse().unwrap());
+        }
+        Accept::of(&headers).allows(&MediaType::known(media_type))
+    }
+
+    #[test]
+    fn ranges_lists_and_refusals_are_read() {
+        let index = MediaType::OCI_INDEX;
+        assert!(allows(&[], index));
+        assert!(allows(&["*/*"], index) && allows(&["application/*;q=0.5"], index));
+        assert!(allows(&["text/html", "application/json, application/vnd.oci.image.index.v1+json"], index));
+        assert!(!allows(&[MediaType::DOCKER_MANIFEST], index));
+        assert!(!allows(&["application/vnd.oci.image.index.v1+json;q=0, text/plain"], index));
+    }
+}

@@ -1,0 +1,212 @@
+//! One connection: which protocol its first bytes speak, and serving it until it ends or the server drains.
+//!
+//! A client that speaks the wrong scheme gets an answer it can read. Plain HTTP where TLS is required gets a
+//! 400 that says so. TLS where there is no certificate gets the same in plain HTTP: Go's clients turn that into
+//! "server gave HTTP response to HTTPS client", and docker and containerd then try plain HTTP where they may.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use registry_io::ZeroCopyStream;
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    body::FileTransport,
+    service::{Handler, RequestOrigin},
+    tls::SEND_BUFFER,
+};
+
+/// Time for the first byte, for a TLS handshake and for a request's head: a slow client's whole allowance.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+/// Read buffer of a connection, and so the largest request head. hyper's own 408 KiB times a thousand uploads
+/// would not fit the memory bound.
+const READ_BUFFER: usize = 64 << 10;
+/// Most headers of a request.
+const MOST_HEADERS: usize = 100;
+/// Streams at once on one HTTP/2 connection; Go's clients send a handful.
+const HTTP2_STREAMS: u32 = 64;
+/// Bytes in flight to us on one stream, and on a connection: with the network's delay they bound the speed.
+const HTTP2_STREAM_WINDOW: u32 = 1 << 20;
+const HTTP2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// How long a refused client may take to read why.
+const REFUSAL_TIME: Duration = Duration::from_secs(2);
+
+/// What a listener speaks.
+#[derive(Debug, Clone)]
+pub(crate) struct Protocols {
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    /// With `tls`: plain HTTP is answered with an explanation only.
+    pub(crate) tls_required: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Tls,
+    Http1,
+    Http2,
+}
+
+/// Serves one accepted connection until it ends, or `drain` asks it to end after its current requests.
+pub(crate) async fn serve<H: Handler>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    protocols: Protocols,
+    handler: H,
+    drain: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+    }
+    let opening = tokio::select! {
+        opening = timeout(HEADER_TIME, opening(&stream)) => opening,
+        () = drain.cancelled() => return,
+    };
+    match (opening, protocols.tls) {
+        (Ok(Some(Opening::Tls)), Some(config)) => serve_tls(stream, peer, config, handler, drain).await,
+        (Ok(Some(Opening::Tls)), None) => {
+            refuse(stream, "this registry speaks plain HTTP on this port: use http://, or allow it as an insecure registry").await;
+        }
+        (Ok(Some(_)), Some(_)) if protocols.tls_required => {
+            refuse(stream, "this registry speaks TLS on this port: use https://").await;
+        }
+        (Ok(Some(Opening::Http1)), _) => {
+            let (io, sender) = ZeroCopyStream::new(stream);
+            let origin = RequestOrigin { peer, secure: false, transport: FileTransport::ZeroCopy(sender) };
+            serve_http1(TokioIo::new(io), origin, handler, drain).await;
+        }
+        (Ok(Some(Opening::Http2)), _) => {
+            let origin = RequestOrigin { peer, secure: false, transport: FileTransport::Mapped };
+            serve_http2(TokioIo::new(stream), origin, handler, drain).await;
+        }
+        // Closed before a byte came, or silent for too long.
+        (Ok(None) | Err(_), _) => {}
+    }
+}
+
+/// Looks at the first bytes without taking them. A TLS record of a handshake begins with 0x16 (RFC 8446 section
+/// 5.1), HTTP/2 without TLS with `PRI` (RFC 9113 section 3.4), which is no HTTP/1.1 method of ours.
+async fn opening(stream: &TcpStream) -> Option<Opening> {
+    let mut first = [0; 3];
+    loop {
+        let seen = stream.peek(&mut first).await.ok()?;
+        match first.get(..seen)? {
+            [] => return None,
+            [0x16, ..] => return Some(Opening::Tls),
+            b"PRI" => return Some(Opening::Http2),
+            b"P" | b"PR" => sleep(Duration::from_millis(1)).await,
+            _ => return Some(Opening::Http1),
+        }
+    }
+}
+
+async fn refuse(mut stream: TcpStream, why: &str) {
+    let body = format!("{{\"errors\":[{{\"code\":\"UNSUPPORTED\",\"message\":\"{why}\"}}]}}\n");
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // Closing with unread bytes would reset the connection and may take the answer with it.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    if let Ok(Err(error)) = timeout(REFUSAL_TIME, told).await {
+        tracing::debug!(%error, "a client left before it read why it was refused");
+    }
+}
+
+async fn serve_tls<H: Handler>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    config: Arc<rustls::ServerConfig>,
+    handler: H,
+    drain: CancellationToken,
+) {
+    let handshake = TlsAcceptor::from(config)
+        .accept_with(stream, |connection| connection.set_buffer_limit(Some(SEND_BUFFER)));
+    let stream = match timeout(HEADER_TIME, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "the TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let origin = RequestOrigin { peer, secure: true, transport: FileTransport::Mapped };
+    let io = TokioIo::new(stream);
+    if http2 {
+        serve_http2(io, origin, handler, drain).await;
+    } else {
+        serve_http1(io, origin, handler, drain).await;
+    }
+}
+
+async fn serve_http1<I, H>(io: I, origin: RequestOrigin, handler: H, drain: CancellationToken)
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    H: Handler,
+{
+    let peer = origin.peer;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, origin) = (handler.clone(), origin.clone());
+        async move { Ok::<_, std::convert::Infallible>(handler.handle(origin, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(READ_BUFFER)
+        .max_headers(MOST_HEADERS)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "the connection ended early");
+    }
+}
+
+async fn serve_http2<I, H>(io: I, origin: RequestOrigin, handler: H, drain: CancellationToken)
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    H: Handler,
+{
+    let peer = origin.peer;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, origin) = (handler.clone(), origin.clone());
+        async move { Ok::<_, std::convert::Infallible>(handler.handle(origin, request).await) }
+    });
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_header_list_size(READ_BUFFER as u32)
+        .keep_alive_interval(HEADER_TIME)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "the connection ended early");
+    }
+}

@@ -1,0 +1,82 @@
+//! Pulling and deleting blobs (distribution specification, end-2 and end-10).
+
+use http::{HeaderMap, Method, StatusCode, header};
+use registry_auth::{Access, Delete, Pull};
+use registry_blobs::BlobStore;
+use registry_core::Registry;
+use registry_metadata::Metadata;
+use registry_types::{ByteRange, Digest, ErrorCode, RangeError, RepositoryName};
+
+use super::Answer;
+use crate::{
+    body::{FileTransport, ResponseBody},
+    error::HttpError,
+    respond::{Reply, entity_tag, header_text, not_modified},
+};
+
+/// Content under a digest never changes.
+const FOR_EVER: &str = "max-age=31536000, immutable";
+
+pub(crate) async fn get<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    access: &Access,
+    method: &Method,
+    headers: &HeaderMap,
+    transport: &FileTransport,
+    (repository, digest): (&RepositoryName, &Digest),
+) -> Answer {
+    let grant = access.grant::<Pull>(repository)?;
+    let reply = |status| {
+        Reply::new(status)
+            .digest(digest)
+            .header(header::ETAG, entity_tag(digest))
+            .header(header::CACHE_CONTROL, FOR_EVER)
+            .header(header::ACCEPT_RANGES, "bytes")
+    };
+    if not_modified(headers, digest) {
+        registry.blob_size(&grant, digest).await?;
+        return Ok(reply(StatusCode::NOT_MODIFIED).done());
+    }
+    if method == Method::HEAD {
+        let size = registry.blob_size(&grant, digest).await?;
+        let reply = reply(StatusCode::OK).header(header::CONTENT_TYPE, "application/octet-stream");
+        return Ok(reply.number(header::CONTENT_LENGTH, size).done());
+    }
+    let content = registry.open_blob(&grant, digest).await?;
+    let size = content.handle.size;
+    let range = match header_text(headers, &header::RANGE).map(|range| ByteRange::parse(range, size)) {
+        None | Some(Err(RangeError::Ignored)) => None,
+        Some(Ok(range)) => Some(range),
+        Some(Err(RangeError::Unsatisfiable)) => {
+            let error = HttpError::new(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                ErrorCode::RangeInvalid,
+                format!("the blob has {size} bytes"),
+            );
+            return Err(error.with_header(header::CONTENT_RANGE, &format!("bytes */{size}")).into());
+        }
+    };
+    let (reply, start, length) = match range {
+        Some(range) => {
+            let content_range = format!("bytes {}-{}/{size}", range.start, range.last);
+            let reply = reply(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, content_range);
+            (reply, range.start, range.len())
+        }
+        None => (reply(StatusCode::OK), 0, size),
+    };
+    let body = match length {
+        0 => ResponseBody::empty(),
+        _ => ResponseBody::file(transport, content.handle.file, start, length),
+    };
+    let reply = reply.header(header::CONTENT_TYPE, "application/octet-stream");
+    Ok(reply.number(header::CONTENT_LENGTH, length).body(body).done())
+}
+
+pub(crate) async fn delete<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    access: &Access,
+    (repository, digest): (&RepositoryName, &Digest),
+) -> Answer {
+    registry.delete_blob(&access.grant::<Delete>(repository)?, digest).await?;
+    Ok(Reply::new(StatusCode::ACCEPTED).digest(digest).done())
+}

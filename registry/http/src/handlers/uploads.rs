@@ -1,0 +1,176 @@
+//! Pushing blobs (distribution specification, "Pushing blobs": end-4 to end-6, end-11, end-13, end-14).
+//! Every `Location` is a path without scheme and host: no proxy and no odd port can break it.
+
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode, header};
+use hyper::body::Incoming;
+use registry_auth::{Access, Pull, Push};
+use registry_blobs::BlobStore;
+use registry_core::{CoreError, Mounted, Registry, UploadStatus};
+use registry_metadata::Metadata;
+use registry_types::{Algorithm, ContentRange, Digest, ErrorCode, ParseError, RepositoryName, UploadId};
+
+use super::{Answer, Failure};
+use crate::{
+    authentication::Authenticator,
+    error::{HttpError, UPLOAD_OFFSET, upload_range},
+    query::Query,
+    request_body::upload_stream,
+    respond::{DOCKER_UPLOAD_UUID, Reply, header_text, parsed},
+};
+
+/// POST: mounts a blob, takes one whole, or starts a session.
+pub(crate) async fn start<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    (authenticator, access): (&Authenticator, &Access),
+    query: &Query,
+    body: Incoming,
+    idle: Duration,
+    repository: &RepositoryName,
+) -> Answer {
+    let grant = access.grant::<Push>(repository)?;
+    if let Some(digest) = digest_parameter(query, "mount")? {
+        let from: Option<RepositoryName> =
+            parsed(query.get("from").filter(|from| !from.is_empty()), |error| {
+                invalid(ErrorCode::NameInvalid, &error)
+            })?;
+        let from_grant = match from.map(|from| (access.grant::<Pull>(&from), from)) {
+            Some((Ok(grant), _)) => Some(grant),
+            // A better token would help: the challenge names the scope to ask for.
+            Some((Err(denied), from)) if authenticator.would_grant_pull(registry, access, &from).await? => {
+                return Err(denied.into());
+            }
+            // A source that the caller may not read is treated like one that has no such blob: the specification
+            // lets the client upload instead, and the answer tells nothing about the other repository. Another
+            // 401 would make many clients give up the push.
+            Some((Err(_), _)) | None => None,
+        };
+        let everywhere = if query.get("from").is_none() { access.grant_catalog().ok() } else { None };
+        return Ok(match registry.mount(&grant, from_grant.as_ref(), everywhere.as_ref(), &digest).await? {
+            Mounted::Linked => created(repository, &digest),
+            Mounted::Upload(status) => accepted(repository, StatusCode::ACCEPTED, status),
+        });
+    }
+    if let Some(digest) = digest_parameter(query, "digest")? {
+        registry.push_blob(&grant, upload_stream(body, idle), digest).await?;
+        return Ok(created(repository, &digest));
+    }
+    let algorithm = parsed(query.get("digest-algorithm"), |error| invalid(ErrorCode::DigestInvalid, &error))?;
+    let status = registry.start_upload(&grant, algorithm.unwrap_or(Algorithm::Sha256)).await?;
+    Ok(accepted(repository, StatusCode::ACCEPTED, status))
+}
+
+/// GET: how far the session is.
+pub(crate) async fn status<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    access: &Access,
+    (repository, id): (&RepositoryName, UploadId),
+) -> Answer {
+    let status = registry.upload_status(&access.grant::<Push>(repository)?, id).await?;
+    Ok(accepted(repository, StatusCode::NO_CONTENT, status))
+}
+
+/// PATCH: a chunk, or the whole blob without a length.
+pub(crate) async fn append<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    access: &Access,
+    headers: &HeaderMap,
+    body: Incoming,
+    idle: Duration,
+    (repository, id): (&RepositoryName, UploadId),
+) -> Answer {
+    let grant = access.grant::<Push>(repository)?;
+    let range = content_range(headers)?;
+    let appended = registry.append(&grant, id, range, upload_stream(body, idle)).await;
+    let status = appended.map_err(|error| with_location(error, repository))?;
+    Ok(accepted(repository, StatusCode::ACCEPTED, status))
+}
+
+/// PUT: an optional last chunk, and the end of the session.
+pub(crate) async fn complete<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    access: &Access,
+    (query, headers): (&Query, &HeaderMap),
+    body: Incoming,
+    idle: Duration,
+    (repository, id): (&RepositoryName, UploadId),
+) -> Answer {
+    let grant = access.grant::<Push>(repository)?;
+    let digest = digest_parameter(query, "digest")?.ok_or_else(|| {
+        HttpError::bad_request(
+            ErrorCode::DigestInvalid,
+            "the request needs ?digest=<digest of the whole blob>",
+        )
+    })?;
+    let range = content_range(headers)?;
+    let completed = registry.complete(&grant, id, range, upload_stream(body, idle), digest).await;
+    completed.map_err(|error| with_location(error, repository))?;
+    Ok(created(repository, &digest))
+}
+
+/// DELETE: ends the session without a blob.
+pub(crate) async fn cancel<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    access: &Access,
+    (repository, id): (&RepositoryName, UploadId),
+) -> Answer {
+    registry.cancel_upload(&access.grant::<Push>(repository)?, id).await?;
+    Ok(Reply::new(StatusCode::NO_CONTENT).done())
+}
+
+fn created(repository: &RepositoryName, digest: &Digest) -> http::Response<crate::body::ResponseBody> {
+    Reply::new(StatusCode::CREATED)
+        .header(header::LOCATION, format!("/v2/{repository}/blobs/{digest}"))
+        .digest(digest)
+        .done()
+}
+
+fn accepted(
+    repository: &RepositoryName,
+    status: StatusCode,
+    upload: UploadStatus,
+) -> http::Response<crate::body::ResponseBody> {
+    Reply::new(status)
+        .header(header::LOCATION, location(repository, upload.id))
+        .header(header::RANGE, upload_range(upload.length))
+        .number(UPLOAD_OFFSET, upload.length)
+        .header(DOCKER_UPLOAD_UUID, upload.id.to_string())
+        .done()
+}
+
+fn location(repository: &RepositoryName, id: UploadId) -> String {
+    format!("/v2/{repository}/blobs/uploads/{id}")
+}
+
+/// A client that sent the wrong offset needs to know where to go on.
+fn with_location(error: CoreError, repository: &RepositoryName) -> Failure {
+    let id = match &error {
+        CoreError::WrongOffset { id, .. } => Some(*id),
+        _ => None,
+    };
+    let error = HttpError::from(error);
+    match id {
+        Some(id) => error.with_header(header::LOCATION, &location(repository, id)).into(),
+        None => error.into(),
+    }
+}
+
+fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, HttpError> {
+    let Some(text) = header_text(headers, &header::CONTENT_RANGE) else { return Ok(None) };
+    ContentRange::parse(text).map(Some).ok_or_else(|| {
+        HttpError::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            ErrorCode::RangeInvalid,
+            "Content-Range must read <first byte>-<last byte>",
+        )
+    })
+}
+
+fn digest_parameter(query: &Query, name: &str) -> Result<Option<Digest>, HttpError> {
+    parsed(query.get(name), |error| invalid(ErrorCode::DigestInvalid, &error))
+}
+
+fn invalid(code: ErrorCode, error: &ParseError) -> HttpError {
+    HttpError::bad_request(code, error.to_string())
+}

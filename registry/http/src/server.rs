@@ -1,0 +1,100 @@
+//! The listener: accepts, bounds the number of connections, drains on request.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use registry_blobs::BlobStore;
+use registry_core::Registry;
+use registry_metadata::Metadata;
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    authentication::Authenticator,
+    connection::{self, Protocols},
+    service::Service,
+};
+
+/// Most connections at once. With the buffers of `connection` this bounds their memory.
+const MOST_CONNECTIONS: usize = 8192;
+/// Pause after a failed accept: no file descriptors are left, and asking at once would only burn a core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// TLS as the listener uses it; the configuration may be exchanged while serving.
+#[derive(Debug, Clone)]
+pub struct ListenerTls {
+    pub config: watch::Receiver<Arc<rustls::ServerConfig>>,
+    /// Answers plain HTTP with an explanation only.
+    pub required: bool,
+}
+
+/// How the server treats its clients.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// A body that is silent for this long is given up.
+    pub body_idle: Duration,
+    /// How long requests in hand may take after a stop was asked for.
+    pub drain: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { body_idle: Duration::from_secs(60), drain: Duration::from_secs(30) }
+    }
+}
+
+/// Serves `listener` until `stop` is cancelled, then lets requests in hand finish for `settings.drain` and
+/// records the progress of every upload that could not.
+pub async fn serve<M: Metadata, B: BlobStore>(
+    listener: TcpListener,
+    registry: Registry<M, B>,
+    authenticator: Authenticator,
+    tls: Option<ListenerTls>,
+    settings: HttpSettings,
+    stop: CancellationToken,
+) {
+    let service = Service::new(registry.clone(), authenticator, settings.body_idle);
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let connections = TaskTracker::new();
+    let cut = CancellationToken::new();
+    loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = stop.cancelled() => break,
+        };
+        let Ok(place) = place else { break };
+        let (stream, peer): (_, SocketAddr) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => break,
+        };
+        let protocols = Protocols {
+            tls: tls.as_ref().map(|tls| tls.config.borrow().clone()),
+            tls_required: tls.as_ref().is_some_and(|tls| tls.required),
+        };
+        let (service, drain, cut) = (service.clone(), stop.clone(), cut.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                () = connection::serve(stream, peer, protocols, service, drain) => {}
+                () = cut.cancelled() => {}
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(settings.drain, connections.wait()).await.is_err() {
+        tracing::warn!(open = connections.len(), "closing connections that did not end in time");
+        cut.cancel();
+        connections.wait().await;
+    }
+    registry.drain().await;
+}

@@ -1,0 +1,203 @@
+//! One request: route, authentication, handler, error mapping, log line.
+
+use std::{future::Future, net::SocketAddr, time::Duration, time::Instant};
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+use registry_auth::Access;
+use registry_blobs::BlobStore;
+use registry_core::Registry;
+use registry_metadata::Metadata;
+use registry_types::ErrorCode;
+
+use crate::{
+    authentication::Authenticator,
+    body::{FileTransport, ResponseBody},
+    error::HttpError,
+    handlers::{self, Answer, Failure},
+    query::Query,
+    respond::{API_VERSION, Reply},
+    route::{Route, RouteError},
+};
+
+/// Where a request came from and how its connection sends files.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestOrigin {
+    pub(crate) peer: SocketAddr,
+    pub(crate) secure: bool,
+    pub(crate) transport: FileTransport,
+}
+
+/// Answers requests; a trait so that connections need not know the stores.
+pub(crate) trait Handler: Clone + Send + Sync + 'static {
+    fn handle(
+        &self,
+        origin: RequestOrigin,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<ResponseBody>> + Send;
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Service<M, B> {
+    registry: Registry<M, B>,
+    authenticator: Authenticator,
+    body_idle: Duration,
+}
+
+impl<M: Metadata, B: BlobStore> Service<M, B> {
+    pub(crate) fn new(registry: Registry<M, B>, authenticator: Authenticator, body_idle: Duration) -> Self {
+        Self { registry, authenticator, body_idle }
+    }
+
+    async fn answer(
+        &self,
+        origin: &RequestOrigin,
+        route: &Route,
+        parts: &Parts,
+        body: Incoming,
+        seen: &mut Seen,
+    ) -> Result<Response<ResponseBody>, HttpError> {
+        let allowed = route.methods();
+        if parts.method == Method::OPTIONS || !allowed.contains(&parts.method) {
+            let list: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            return if parts.method == Method::OPTIONS {
+                // GitLab asks this way whether tags can be deleted; any caller with a good token may know.
+                let access = self.authenticator.authenticate(&parts.headers);
+                access.require_token().map_err(|denied| self.authenticator.denied(origin, parts, &denied))?;
+                Ok(Reply::new(StatusCode::OK).header(header::ALLOW, list.join(", ")).done())
+            } else {
+                let message = format!("{} is not possible here; {} is", parts.method, list.join(", "));
+                Err(HttpError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
+                    .with_header(header::ALLOW, &list.join(", ")))
+            };
+        }
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let answer = match route {
+            Route::Live => handlers::base::live(),
+            Route::Ready => handlers::base::ready(&self.registry).await,
+            Route::Keys => handlers::tokens::keys(&self.authenticator),
+            Route::Token => {
+                handlers::tokens::issue(
+                    &self.registry,
+                    &self.authenticator,
+                    origin,
+                    parts,
+                    &query,
+                    body,
+                    self.body_idle,
+                )
+                .await
+            }
+            _ => {
+                let access = self.authenticator.authenticate(&parts.headers);
+                seen.user = Some(access.identity().to_string());
+                self.dispatch(origin, route, parts, &query, body, &access).await
+            }
+        };
+        answer.map_err(|failure| match failure {
+            Failure::Http(error) => error,
+            Failure::Denied(denied) => self.authenticator.denied(origin, parts, &denied),
+        })
+    }
+
+    async fn dispatch(
+        &self,
+        origin: &RequestOrigin,
+        route: &Route,
+        parts: &Parts,
+        query: &Query,
+        body: Incoming,
+        access: &Access,
+    ) -> Answer {
+        use handlers::{base, blobs, discovery, manifests, uploads};
+        let (registry, idle, headers) = (&self.registry, self.body_idle, &parts.headers);
+        let get = parts.method == Method::GET || parts.method == Method::HEAD;
+        match (route, &parts.method) {
+            (Route::Base, _) => base::version(access),
+            (Route::Catalog, _) => discovery::catalog(registry, access, query).await,
+            (Route::Tags(name), _) => discovery::tags(registry, access, query, name).await,
+            (Route::Referrers(name, subject), _) => {
+                discovery::referrers(registry, access, query, (name, subject)).await
+            }
+            (Route::Manifest(name, reference), method) if get => {
+                manifests::get(registry, access, method, headers, (name, reference)).await
+            }
+            (Route::Manifest(name, reference), &Method::DELETE) => {
+                manifests::delete(registry, access, (name, reference)).await
+            }
+            (Route::Manifest(name, reference), _) => {
+                manifests::put(registry, access, (query, headers), body, idle, (name, reference)).await
+            }
+            (Route::Blob(name, digest), method) if get => {
+                blobs::get(registry, access, method, headers, &origin.transport, (name, digest)).await
+            }
+            (Route::Blob(name, digest), _) => blobs::delete(registry, access, (name, digest)).await,
+            (Route::Uploads(name), _) => {
+                uploads::start(registry, (&self.authenticator, access), query, body, idle, name).await
+            }
+            (Route::Upload(name, id), &Method::PATCH) => {
+                uploads::append(registry, access, headers, body, idle, (name, *id)).await
+            }
+            (Route::Upload(name, id), &Method::PUT) => {
+                uploads::complete(registry, access, (query, headers), body, idle, (name, *id)).await
+            }
+            (Route::Upload(name, id), &Method::DELETE) => {
+                uploads::cancel(registry, access, (name, *id)).await
+            }
+            (Route::Upload(name, id), _) => uploads::status(registry, access, (name, *id)).await,
+            // Answered before a token is asked for.
+            (Route::Token | Route::Keys | Route::Live | Route::Ready, _) => Err(not_found().into()),
+        }
+    }
+}
+
+/// What the log line tells besides the request itself.
+#[derive(Debug, Default)]
+struct Seen {
+    user: Option<String>,
+}
+
+impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
+    async fn handle(&self, origin: RequestOrigin, request: Request<Incoming>) -> Response<ResponseBody> {
+        let started = Instant::now();
+        let (parts, body) = request.into_parts();
+        let mut seen = Seen::default();
+        let route = Route::parse(parts.uri.path());
+        let answer = match &route {
+            Ok(route) => self.answer(&origin, route, &parts, body, &mut seen).await,
+            // Whether a malformed path exists is nobody's secret: it needs no token.
+            Err(RouteError::NotFound) => Err(not_found()),
+            Err(RouteError::Invalid(code, message)) => {
+                let status = if *code == ErrorCode::BlobUploadUnknown {
+                    StatusCode::NOT_FOUND
+                } else {
+                    StatusCode::BAD_REQUEST
+                };
+                Err(HttpError::new(status, *code, message.clone()))
+            }
+        };
+        let mut response = answer.unwrap_or_else(|error| {
+            if let Some(reason) = &error.internal {
+                tracing::error!(reason, path = parts.uri.path(), "a request failed");
+            }
+            error.into_response()
+        });
+        response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+        let route = route.as_ref().ok();
+        tracing::info!(
+            peer = %origin.peer,
+            method = %parts.method,
+            route = route.map_or("none", Route::name),
+            repository = route.and_then(Route::repository).map(tracing::field::display),
+            user = seen.user.as_deref(),
+            status = response.status().as_u16(),
+            microseconds = started.elapsed().as_micros() as u64,
+            "request"
+        );
+        response
+    }
+}
+
+fn not_found() -> HttpError {
+    HttpError::new(StatusCode::NOT_FOUND, ErrorCode::Unknown, "there is nothing under this path")
+}

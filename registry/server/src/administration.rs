@@ -1,0 +1,134 @@
+//! Accounts, rules and keys of a data folder, beside a running server: what is changed here holds for the next
+//! request there.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use registry_auth::{KeyStore, Secret};
+use registry_io::DirectoryLock;
+use registry_metadata::{AccountRecord, Metadata, RuleRecord, SqliteMetadata};
+use registry_types::{AccessRule, AccountKind, AccountName};
+use time::OffsetDateTime;
+
+use crate::{
+    DataFolder, ServerError,
+    run::{hash, open_metadata},
+};
+
+/// Shortest password that is taken from a person. Robots' are made and longer.
+const SHORTEST_PASSWORD: usize = 8;
+
+/// An account to make.
+#[derive(Debug)]
+pub struct NewAccount {
+    pub name: AccountName,
+    pub kind: AccountKind,
+    pub admin: bool,
+    pub password: Secret,
+    /// Replaces an account of this name.
+    pub replace: bool,
+}
+
+#[derive(Debug)]
+pub struct Administration {
+    metadata: SqliteMetadata,
+    folder: DataFolder,
+    _lock: Option<DirectoryLock>,
+}
+
+impl Administration {
+    /// Opens the data folder of a registry that was started at least once.
+    pub async fn open(data: &Path) -> Result<Self, ServerError> {
+        let folder = DataFolder::existing(data)?;
+        // Without a running server this process is the only one and may bring the schema up to date.
+        let lock = DirectoryLock::acquire(folder.root()).ok();
+        let alone = lock.is_some();
+        let metadata = open_metadata(&folder, alone).await?;
+        Ok(Self { metadata, folder, _lock: lock })
+    }
+
+    pub async fn add_account(&self, account: NewAccount) -> Result<(), ServerError> {
+        if account.password.expose().len() < SHORTEST_PASSWORD {
+            return Err(ServerError::Config(format!(
+                "a password needs at least {SHORTEST_PASSWORD} characters"
+            )));
+        }
+        let password_hash = hash(&account.password).await?;
+        let record = AccountRecord {
+            name: account.name,
+            kind: account.kind,
+            admin: account.admin,
+            password_hash,
+            created_at: OffsetDateTime::now_utc(),
+        };
+        Ok(self.metadata.put_account(&record, account.replace).await?)
+    }
+
+    /// Takes over the bcrypt lines of an htpasswd file. Gives the names; nothing is stored if a line is wrong.
+    pub async fn import_htpasswd(
+        &self,
+        text: &str,
+        kind: AccountKind,
+        replace: bool,
+    ) -> Result<Vec<AccountName>, ServerError> {
+        let entries = registry_auth::parse_htpasswd(text).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            ServerError::Config(format!("the htpasswd file cannot be taken:\n  {}", lines.join("\n  ")))
+        })?;
+        let mut names = Vec::new();
+        for (name, hash) in entries {
+            let record = AccountRecord {
+                name: name.clone(),
+                kind,
+                admin: false,
+                password_hash: hash.as_str().to_owned(),
+                created_at: OffsetDateTime::now_utc(),
+            };
+            self.metadata.put_account(&record, replace).await?;
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    pub async fn accounts(&self) -> Result<Vec<AccountRecord>, ServerError> {
+        Ok(self.metadata.accounts().await?)
+    }
+
+    /// False when there was none.
+    pub async fn remove_account(&self, name: &AccountName) -> Result<bool, ServerError> {
+        Ok(self.metadata.delete_account(name).await?)
+    }
+
+    pub async fn add_rule(&self, rule: &AccessRule) -> Result<RuleRecord, ServerError> {
+        if let registry_types::Subject::Account(name) = &rule.subject
+            && self.metadata.account(name).await?.is_none()
+        {
+            return Err(ServerError::Config(format!(
+                "there is no account {name}: add it first with `slipway registry user add {name}`"
+            )));
+        }
+        Ok(self.metadata.add_rule(rule).await?)
+    }
+
+    pub async fn rules(&self) -> Result<Vec<RuleRecord>, ServerError> {
+        Ok(self.metadata.rules().await?.to_vec())
+    }
+
+    /// False when there was none.
+    pub async fn remove_rule(&self, id: i64) -> Result<bool, ServerError> {
+        Ok(self.metadata.delete_rule(id).await?)
+    }
+
+    /// Signs with a new key from now on. Tokens of the old one stay good for `lifetime`; with zero none does.
+    pub async fn rotate_key(&self, lifetime: Duration) -> Result<(), ServerError> {
+        let keys = self.folder.keys();
+        let rotated = tokio::task::spawn_blocking(move || {
+            let now = SystemTime::now();
+            KeyStore::open_blocking(&keys, now)?.rotate_blocking(lifetime, now)
+        });
+        let failed = |reason: String| ServerError::Tokens(reason);
+        rotated.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+}

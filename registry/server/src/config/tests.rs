@@ -1,0 +1,68 @@
+use super::*;
+
+fn load(text: &str, environment: &[(&str, &str)], flags: Overrides) -> Result<Config, ServerError> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("registry.toml");
+    std::fs::write(&file, text).unwrap();
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::load(Some(&file), environment, flags)
+}
+
+fn message(result: Result<Config, ServerError>) -> String {
+    result.unwrap_err().to_string()
+}
+
+#[test]
+fn flags_win_over_environment_over_file_over_defaults() {
+    let mut flags = Overrides::default();
+    flags.set("listen", Some("127.0.0.1:3"));
+    let config = load(
+        "listen = '127.0.0.1:1'\ndata = 'from-file'\n[auth]\nmode = 'none'",
+        &[("SLIPWAY_REGISTRY_LISTEN", "127.0.0.1:2"), ("SLIPWAY_REGISTRY_LIMITS_SPARSE_MANIFESTS", "true")],
+        flags,
+    )
+    .unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.data, Path::new("from-file"));
+    assert_eq!(config.auth.mode, AuthMode::None);
+    assert!(config.limits.sparse_manifests);
+    assert_eq!(config.auth.token_seconds, 300);
+}
+
+#[test]
+fn unknown_keys_are_refused_with_the_nearest_known_one() {
+    assert!(message(load("lisen = 'x'", &[], Overrides::default())).contains("did you mean listen?"));
+    assert!(
+        message(load("[auth]\nmod = 'x'", &[], Overrides::default())).contains("did you mean auth.mode?")
+    );
+    let variable = message(load("", &[("SLIPWAY_REGISTRY_AUTH_MODUS", "x")], Overrides::default()));
+    assert!(variable.contains("did you mean SLIPWAY_REGISTRY_AUTH_MODE?"), "{variable}");
+}
+
+#[test]
+fn values_of_the_wrong_type_are_refused() {
+    let text = message(load("", &[("SLIPWAY_REGISTRY_AUTH_TOKEN_SECONDS", "soon")], Overrides::default()));
+    assert!(text.contains("must be a integer"), "{text}");
+    load("listen = 5", &[], Overrides::default()).unwrap_err();
+}
+
+#[test]
+fn contradictions_are_refused() {
+    let refused = |text: &str, part: &str| {
+        let message = message(load(text, &[], Overrides::default()));
+        assert!(message.contains(part), "{message}");
+    };
+    refused("[tls]\ncertificate = 'a'", "go together");
+    refused("[tls]\nrequired = true", "needs a certificate");
+    refused("[auth]\nmode = 'none'", "would let everyone push");
+    refused("[auth]\nmode = 'gitlab'", "auth.gitlab.realm");
+    refused("[auth]\ntoken_seconds = 5", "at least 60");
+    refused("[limits]\nmanifest_bytes = 5", "at least 4194304");
+    refused("external_url = 'http://host/path'", "without a path");
+}
+
+#[test]
+fn the_printed_configuration_reads_back() {
+    let config = load("[auth]\ntoken_seconds = 600", &[], Overrides::default()).unwrap();
+    assert_eq!(load(&config.to_toml(), &[], Overrides::default()).unwrap(), config);
+}

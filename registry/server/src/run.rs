@@ -1,0 +1,266 @@
+//! Starting and stopping a server.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use registry_auth::{GitLab, GitLabConfig, Issuer, KeyStore, Logins, Secret, Verifier};
+use registry_blobs::LocalBlobs;
+use registry_core::Registry;
+use registry_http::{Authenticator, ListenerTls, TokenServer};
+use registry_io::DirectoryLock;
+use registry_metadata::{AccountRecord, Metadata, SqliteMetadata};
+use registry_types::AccountKind;
+use rustls::ServerConfig;
+use time::OffsetDateTime;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    AuthMode, Config, DataFolder, SelfSigned, ServerError, authority::certificate_names, data::write_private,
+};
+
+/// How often files that may change under a running server (signing keys, certificates) are looked at.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A server that listens and has not begun to serve.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    registry: Registry<SqliteMetadata, LocalBlobs>,
+    authenticator: Authenticator,
+    tokens: Option<(TokenServer, PathBuf)>,
+    tls: Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>,
+    self_signed: Option<SelfSigned>,
+    new_admin: Option<PathBuf>,
+    config: Config,
+    _lock: DirectoryLock,
+}
+
+#[derive(Debug, Clone)]
+struct CertificateFiles {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Server {
+    /// Opens the data folder, makes what a first start needs, and binds the address.
+    pub async fn prepare(config: Config) -> Result<Self, ServerError> {
+        let folder = DataFolder::prepare(&config.data)?;
+        let lock = DirectoryLock::acquire(folder.root()).map_err(|error| ServerError::Locked {
+            path: folder.root().to_owned(),
+            reason: error.to_string(),
+        })?;
+        let metadata = open_metadata(&folder, true).await?;
+        let blobs = LocalBlobs::in_directory(folder.root().to_owned()).await?;
+        let (authenticator, tokens, new_admin) = match config.auth.mode {
+            AuthMode::None => (Authenticator::open(), None, None),
+            AuthMode::Token => {
+                let server = token_server(&config, &folder).await?;
+                let admin = first_admin(&metadata, &folder).await?;
+                (Authenticator::token_server(server.clone()), Some((server, folder.keys())), admin)
+            }
+            AuthMode::Gitlab => (gitlab(&config)?, None, None),
+        };
+        let self_signed = if config.tls.self_signed {
+            let host = config.external_url.as_ref().and_then(|url| url.host_str());
+            Some(SelfSigned::prepare(&folder.tls(), certificate_names(host, config.listen.ip()))?)
+        } else {
+            None
+        };
+        let files = certificate_files(&config, self_signed.as_ref());
+        let tls = match files {
+            Some(files) => Some((watch::Sender::new(load_certificate(&files)?), files)),
+            None => None,
+        };
+        let listen = |source| ServerError::Listen { address: config.listen.to_string(), source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let registry = Registry::new(metadata, blobs, config.limits());
+        Ok(Self {
+            listener,
+            address,
+            registry,
+            authenticator,
+            tokens,
+            tls,
+            self_signed,
+            new_admin,
+            config,
+            _lock: lock,
+        })
+    }
+
+    /// The address that clients can connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The private authority, if this server made itself one.
+    pub fn self_signed(&self) -> Option<&SelfSigned> {
+        self.self_signed.as_ref()
+    }
+
+    /// The file with the first administrator's password, if this start made one.
+    pub fn new_admin(&self) -> Option<&PathBuf> {
+        self.new_admin.as_ref()
+    }
+
+    /// Serves until `stop` is cancelled and everything in hand has ended.
+    pub async fn serve(self, stop: CancellationToken) {
+        let sweeper = self.registry.clone();
+        let background = stop.clone();
+        let watched = (self.tokens, self.tls);
+        let listener_tls = watched.1.as_ref().map(|(sender, _)| ListenerTls {
+            config: sender.subscribe(),
+            required: self.config.tls.required,
+        });
+        let housekeeping = tokio::spawn(async move {
+            tokio::select! {
+                () = sweeper.keep_swept() => {}
+                () = keep_reloading(watched) => {}
+                () = background.cancelled() => {}
+            }
+        });
+        let settings = self.config.http_settings();
+        registry_http::serve(self.listener, self.registry, self.authenticator, listener_tls, settings, stop)
+            .await;
+        if let Err(error) = housekeeping.await {
+            tracing::error!(%error, "the housekeeping ended by a fault");
+        }
+    }
+}
+
+/// Opens the database as its only user, or beside a running server, where accounts and rules may be changed.
+pub(crate) async fn open_metadata(folder: &DataFolder, alone: bool) -> Result<SqliteMetadata, ServerError> {
+    let path = folder.metadata();
+    let opened = tokio::task::spawn_blocking(move || {
+        if alone { SqliteMetadata::open(&path) } else { SqliteMetadata::open_beside_server_blocking(&path) }
+    })
+    .await;
+    Ok(opened.map_err(|error| ServerError::Config(error.to_string()))??)
+}
+
+async fn token_server(config: &Config, folder: &DataFolder) -> Result<TokenServer, ServerError> {
+    let keys = folder.keys();
+    let opened = tokio::task::spawn_blocking(move || KeyStore::open_blocking(&keys, SystemTime::now())).await;
+    let store = opened.map_err(tokens_error)?.map_err(tokens_error)?;
+    let auth = &config.auth;
+    let issuer = Issuer::new(auth.issuer(), auth.service.clone(), Duration::from_secs(auth.token_seconds));
+    let verifier = Verifier::new(auth.issuer(), auth.service.clone(), store.trusted());
+    let realm = config.external_url.as_ref().map(|url| format!("{}jwt/auth", url.as_str()));
+    TokenServer::new(issuer, store.signing(), verifier, realm.as_deref()).map_err(tokens_error)
+}
+
+fn gitlab(config: &Config) -> Result<Authenticator, ServerError> {
+    let (Some(realm), Some(bundle)) = (&config.auth.gitlab.realm, &config.auth.gitlab.certificates) else {
+        return Err(ServerError::Config("auth.mode gitlab needs its realm and certificates".to_owned()));
+    };
+    let text = fs::read(bundle).map_err(|source| ServerError::Data {
+        action: "read",
+        path: bundle.clone(),
+        source,
+    })?;
+    let auth = &config.auth;
+    let gitlab = GitLab::new(&GitLabConfig {
+        realm: realm.to_string(),
+        issuer: auth.issuer().to_owned(),
+        service: auth.service.clone(),
+        bundle: text,
+    });
+    Ok(Authenticator::gitlab(gitlab.map_err(tokens_error)?))
+}
+
+/// Makes the account `admin` when there are no accounts at all. Its password goes to a file that only the owner
+/// can read, and nowhere else.
+async fn first_admin(metadata: &impl Metadata, folder: &DataFolder) -> Result<Option<PathBuf>, ServerError> {
+    if !metadata.accounts().await?.is_empty() {
+        return Ok(None);
+    }
+    let password = Secret::generate().map_err(tokens_error)?;
+    let file = folder.admin_password();
+    // The file first: an administrator whose password nobody knows could not be replaced by the next start.
+    write_private(&file, format!("{}\n", password.expose()).as_bytes())?;
+    let admin = AccountRecord {
+        name: "admin".parse().map_err(tokens_error)?,
+        kind: AccountKind::User,
+        admin: true,
+        password_hash: hash(&password).await?,
+        created_at: OffsetDateTime::now_utc(),
+    };
+    metadata.put_account(&admin, false).await?;
+    Ok(Some(file))
+}
+
+/// The hash to store for a password.
+pub(crate) async fn hash(password: &Secret) -> Result<String, ServerError> {
+    let logins = Logins::new().map_err(tokens_error)?;
+    Ok(logins.hash(password).await.map_err(tokens_error)?.as_str().to_owned())
+}
+
+fn tokens_error(error: impl std::fmt::Display) -> ServerError {
+    ServerError::Tokens(error.to_string())
+}
+
+fn certificate_files(config: &Config, self_signed: Option<&SelfSigned>) -> Option<CertificateFiles> {
+    if let Some(own) = self_signed {
+        return Some(CertificateFiles { certificate: own.certificate.clone(), key: own.key.clone() });
+    }
+    let (certificate, key) = (config.tls.certificate.clone()?, config.tls.key.clone()?);
+    Some(CertificateFiles { certificate, key })
+}
+
+fn load_certificate(files: &CertificateFiles) -> Result<Arc<ServerConfig>, ServerError> {
+    registry_http::server_config(&files.certificate, &files.key)
+        .map_err(|error| ServerError::Tls(error.to_string()))
+}
+
+type Watched = (Option<(TokenServer, PathBuf)>, Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>);
+
+/// Takes over changed signing keys and certificates without a restart. What cannot be read is logged once per
+/// change, and the old goes on serving.
+async fn keep_reloading((tokens, tls): Watched) {
+    let modified = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let signing = tokens.as_ref().map(|(_, folder)| folder.clone());
+    let certificate = tls.as_ref().map(|(_, files)| files.certificate.clone());
+    let look = || (signing.as_ref().and_then(modified), certificate.as_ref().and_then(modified));
+    let mut seen = look();
+    let mut interval = tokio::time::interval(RELOAD_INTERVAL);
+    loop {
+        interval.tick().await;
+        let now = look();
+        if let (Some((server, folder)), true) = (&tokens, now.0 != seen.0) {
+            let folder = folder.clone();
+            let opened =
+                tokio::task::spawn_blocking(move || KeyStore::open_blocking(&folder, SystemTime::now()))
+                    .await;
+            match opened {
+                Ok(Ok(store)) => {
+                    server.replace_keys(store.signing(), store.trusted());
+                    tracing::info!("took over the new signing key");
+                }
+                Ok(Err(error)) => tracing::error!(%error, "cannot read the new signing key"),
+                Err(error) => tracing::error!(%error, "cannot read the new signing key"),
+            }
+        }
+        if let (Some((sender, files)), true) = (&tls, now.1 != seen.1) {
+            match load_certificate(files) {
+                Ok(config) => {
+                    sender.send_replace(config);
+                    tracing::info!("took over the new certificate");
+                }
+                Err(error) => tracing::error!(%error, "cannot use the new certificate"),
+            }
+        }
+        seen = now;
+    }
+}
