@@ -220,3 +220,19 @@ async fn nothing_is_sent_when_the_source_has_no_such_image() {
     let error = import(&options, source(&app()), Arc::new(())).await.unwrap_err();
     assert!(matches!(error, ImportError::NoImages));
 }
+
+#[tokio::test]
+async fn an_engine_behind_tls_is_reached_with_certificates_on_both_sides() {
+    let engine = FakeEngine::start_tls([FakeNode::new("a")]).await;
+    let report = run(&engine, &app()).await.unwrap();
+    assert_eq!((report.nodes[0].state, report.nodes[0].layers_sent), (NodeState::Imported, 2));
+
+    // Another authority's certificate is not the Engine's.
+    let other = FakeEngine::start_tls([FakeNode::new("a")]).await;
+    std::fs::copy(other.folder().join("ca.pem"), engine.folder().join("ca.pem")).unwrap();
+    let error = run(&engine, &app()).await.unwrap_err();
+    assert!(matches!(error, ImportError::DockerUnreachable { .. }), "{error}");
+    std::fs::remove_file(engine.folder().join("key.pem")).unwrap();
+    let error = run(&engine, &app()).await.unwrap_err().to_string();
+    assert!(error.contains("key.pem"), "{error}");
+}

@@ -3,20 +3,25 @@
 
 use std::{
     collections::HashMap,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{UnixListener, UnixStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, UnixListener},
 };
 
-use super::node::{Answer, FakeNode, Import};
-use crate::{DockerAddress, docker::encode_frame};
+use super::{
+    node::{Answer, FakeNode, Import},
+    tls,
+};
+use crate::{DockerAddress, TlsFiles, docker::encode_frame};
 
 pub(crate) struct FakeEngine {
     folder: TempDir,
+    address: DockerAddress,
     state: Arc<Mutex<State>>,
 }
 
@@ -27,26 +32,61 @@ struct State {
     exit_codes: HashMap<usize, i64>,
 }
 
+impl State {
+    fn new(nodes: impl IntoIterator<Item = FakeNode>) -> Arc<Mutex<Self>> {
+        let nodes = nodes.into_iter().collect();
+        Arc::new(Mutex::new(Self { nodes, execs: Vec::new(), exit_codes: HashMap::new() }))
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
+
 impl FakeEngine {
+    /// Listens on a socket in the folder.
     pub(crate) fn start(nodes: impl IntoIterator<Item = FakeNode>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("docker.sock")).unwrap();
-        let state = Arc::new(Mutex::new(State {
-            nodes: nodes.into_iter().collect(),
-            execs: Vec::new(),
-            exit_codes: HashMap::new(),
-        }));
-        let shared = state.clone();
+        let path = folder.path().join("docker.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let engine = Self { folder, address: DockerAddress::Unix(path), state: State::new(nodes) };
+        let state = engine.state.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, shared.clone()));
+                tokio::spawn(serve(stream, state.clone()));
             }
         });
-        Self { folder, state }
+        engine
+    }
+
+    /// Listens on TCP with TLS and asks clients for a certificate; the folder has the client's files.
+    pub(crate) async fn start_tls(nodes: impl IntoIterator<Item = FakeNode>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let acceptor = tls::acceptor(folder.path());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let tls = Some(TlsFiles::in_directory(folder.path()));
+        let address = DockerAddress::Tcp { authority, tls };
+        let engine = Self { folder, address, state: State::new(nodes) };
+        let state = engine.state.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, state) = (acceptor.clone(), state.clone());
+                tokio::spawn(async move {
+                    if let Ok(stream) = acceptor.accept(stream).await {
+                        serve(stream, state).await;
+                    }
+                });
+            }
+        });
+        engine
     }
 
     pub(crate) fn address(&self) -> DockerAddress {
-        DockerAddress::Unix(self.folder.path().join("docker.sock"))
+        self.address.clone()
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A copy of the node as it is now.
@@ -60,7 +100,7 @@ impl FakeEngine {
     }
 }
 
-async fn serve(mut stream: UnixStream, state: Arc<Mutex<State>>) {
+async fn serve(mut stream: impl Stream, state: Arc<Mutex<State>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
@@ -113,7 +153,7 @@ fn listed(node: &FakeNode) -> serde_json::Value {
     })
 }
 
-async fn reply(mut stream: UnixStream, status: u16, body: &serde_json::Value) {
+async fn reply(mut stream: impl Stream, status: u16, body: &serde_json::Value) {
     let body = body.to_string();
     let head = format!(
         "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -121,10 +161,11 @@ async fn reply(mut stream: UnixStream, status: u16, body: &serde_json::Value) {
     );
     // The importer may have given up meanwhile.
     let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+    let _ = stream.shutdown().await;
 }
 
 /// Hijacks the connection and runs the command.
-async fn start(mut stream: UnixStream, state: &Mutex<State>, exec: usize) {
+async fn start(mut stream: impl Stream, state: &Mutex<State>, exec: usize) {
     let head = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let (position, command) = state.lock().unwrap().execs[exec].clone();
@@ -147,10 +188,16 @@ async fn start(mut stream: UnixStream, state: &Mutex<State>, exec: usize) {
         text.as_bytes().chunks(1000).for_each(|piece| wire.extend(encode_frame(number, piece)));
     }
     let _ = stream.write_all(&wire).await;
+    let _ = stream.shutdown().await;
     state.lock().unwrap().exit_codes.insert(exec, answer.exit_code);
 }
 
-async fn import(stream: &mut UnixStream, state: &Mutex<State>, position: usize, behaviour: Import) -> Answer {
+async fn import(
+    stream: &mut impl Stream,
+    state: &Mutex<State>,
+    position: usize,
+    behaviour: Import,
+) -> Answer {
     let failed = |stderr: &str| Answer { stderr: stderr.to_owned(), exit_code: 1, ..Answer::default() };
     let mut archive = Vec::new();
     match behaviour {

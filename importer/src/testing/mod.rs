@@ -2,6 +2,7 @@
 
 mod engine;
 mod node;
+mod tls;
 
 use std::{
     collections::{BTreeMap, HashMap},
