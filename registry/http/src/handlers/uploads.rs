@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use hyper::body::Incoming;
-use registry_auth::{Access, Pull, Push};
+use registry_auth::{Access, MissingToken, Pull, Push};
 use registry_blobs::BlobStore;
 use registry_core::{CoreError, Mounted, Registry, UploadStatus};
 use registry_metadata::Metadata;
@@ -37,9 +37,14 @@ pub(crate) async fn start<M: Metadata, B: BlobStore>(
             })?;
         let from_grant = match from.map(|from| (access.grant::<Pull>(&from), from)) {
             Some((Ok(grant), _)) => Some(grant),
-            // A better token would help: the challenge names the scope to ask for.
+            // A better token would help. The challenge names all it must give: clients ask for just that.
             Some((Err(denied), from)) if authenticator.would_grant_pull(registry, access, &from).await? => {
-                return Err(denied.into());
+                let nothing = Access::without_token(MissingToken::Absent);
+                return Err(match nothing.grant::<Push>(repository) {
+                    Err(push) => denied.and(push),
+                    Ok(_) => denied,
+                }
+                .into());
             }
             // A source that the caller may not read is treated like one that has no such blob: the specification
             // lets the client upload instead, and the answer tells nothing about the other repository. Another
