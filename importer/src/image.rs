@@ -13,9 +13,6 @@ use crate::{ImageSource, ImportError, ResolvedImage};
 
 /// Largest config that is read: those of real images are a few KiB.
 const LARGEST_CONFIG: u64 = 8 << 20;
-/// What containerd takes as a tar entry of unlimited need; a manifest is at most this long (distribution
-/// specification, "Pushing Manifests").
-const LARGEST_MANIFEST: usize = 4 << 20;
 
 /// A name on a node and what it must point at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +26,10 @@ pub(crate) struct Name {
 pub(crate) struct Image {
     pub(crate) reference: ImageReference,
     pub(crate) resolved: ResolvedImage,
+    pub(crate) config: Descriptor,
     pub(crate) config_bytes: Bytes,
+    /// Lowest first.
+    pub(crate) layers: Vec<Descriptor>,
     pub(crate) names: Vec<Name>,
 }
 
@@ -54,16 +54,16 @@ impl Image {
             .resolve(reference, platform)
             .await
             .map_err(|error| ImportError::source(reference, error))?;
-        check_manifest(reference, &resolved)?;
-        let config_bytes = read_config(source, reference, &resolved.config).await?;
+        let (config, layers) = check_manifest(reference, &resolved)?;
+        let config_bytes = read_config(source, reference, &config).await?;
         let not_an_image =
             |reason: String| ImportError::NotAnImage { image: Box::new(reference.clone()), reason };
-        let config: ConfigPlatform = serde_json::from_slice(&config_bytes)
+        let runs: ConfigPlatform = serde_json::from_slice(&config_bytes)
             .map_err(|error| not_an_image(format!("its config cannot be read: {error}")))?;
-        let (Some(os), Some(architecture)) = (config.os, config.architecture) else {
+        let (Some(os), Some(architecture)) = (runs.os, runs.architecture) else {
             return Err(not_an_image("its config names no operating system and architecture".to_owned()));
         };
-        let found = Platform::new(&os, &architecture, config.variant.as_deref());
+        let found = Platform::new(&os, &architecture, runs.variant.as_deref());
         if !runs_on(&found, platform) {
             return Err(ImportError::WrongPlatform {
                 image: Box::new(reference.clone()),
@@ -73,7 +73,7 @@ impl Image {
             });
         }
         let names = names(reference, &resolved, &found);
-        Ok(Arc::new(Self { reference: reference.clone(), resolved, config_bytes, names }))
+        Ok(Arc::new(Self { reference: reference.clone(), resolved, config, config_bytes, layers, names }))
     }
 
     pub(crate) fn name_list(&self) -> Vec<String> {
@@ -81,7 +81,11 @@ impl Image {
     }
 }
 
-fn check_manifest(reference: &ImageReference, resolved: &ResolvedImage) -> Result<(), ImportError> {
+/// The config and layers of an image whose manifest, and index if any, are what their digests say.
+fn check_manifest(
+    reference: &ImageReference,
+    resolved: &ResolvedImage,
+) -> Result<(Descriptor, Vec<Descriptor>), ImportError> {
     let parts = resolved.index.iter().map(|(descriptor, bytes)| (descriptor, bytes));
     for (descriptor, bytes) in parts.chain([(&resolved.manifest, &resolved.manifest_bytes)]) {
         let digest = Digest::of(descriptor.digest.algorithm(), bytes);
@@ -91,21 +95,15 @@ fn check_manifest(reference: &ImageReference, resolved: &ResolvedImage) -> Resul
                 format!("its manifest {} came as {digest}, {} bytes", descriptor.digest, bytes.len()),
             ));
         }
-        if bytes.len() > LARGEST_MANIFEST {
-            return Err(ImportError::source(
-                reference,
-                format!("manifest {digest} is longer than {LARGEST_MANIFEST} bytes"),
-            ));
-        }
     }
-    let view = ManifestView::parse(&resolved.manifest_bytes, Some(&resolved.manifest.media_type));
-    match view {
-        Ok(view) if view.kind == ManifestKind::Image => Ok(()),
-        Ok(view) => Err(ImportError::NotAnImage {
+    let view = ManifestView::parse(&resolved.manifest_bytes, Some(&resolved.manifest.media_type))
+        .map_err(|error| ImportError::source(reference, error))?;
+    match view.config {
+        Some(config) if view.kind == ManifestKind::Image => Ok((config, view.layers)),
+        _ => Err(ImportError::NotAnImage {
             image: Box::new(reference.clone()),
             reason: format!("its manifest is of type {}", view.media_type),
         }),
-        Err(error) => Err(ImportError::source(reference, error)),
     }
 }
 
@@ -143,10 +141,12 @@ fn runs_on(image: &Platform, node: &Platform) -> bool {
 }
 
 /// The names by which pods can use the image: by tag, by the manifest's digest, and by the index's digest if
-/// there is one. Each carries the platform, without which containerd would take a wrong image silently.
+/// there is one. A manifest's name carries the platform, without which containerd would take a wrong image
+/// silently; only ARM's variants matter there, those of others would make containerd refuse what it can run.
 fn names(reference: &ImageReference, resolved: &ResolvedImage, platform: &Platform) -> Vec<Name> {
     let mut manifest = resolved.manifest.clone();
-    manifest.platform = Some(platform.clone());
+    let variant = platform.variant.as_deref().filter(|_| platform.architecture.starts_with("arm"));
+    manifest.platform = Some(Platform::new(&platform.os, &platform.architecture, variant));
     manifest.annotations = None;
     let mut names = Vec::new();
     if let Some(tag) = tag_of(reference) {
@@ -254,6 +254,28 @@ mod tests {
             let error = Image::read(&source, &reference("host:1/a:t"), &amd64(), "n").await.unwrap_err();
             assert!(matches!(error, ImportError::Source { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn only_arm_variants_reach_the_node() {
+        let resolved = FakeImage::new("one", &[]).resolved();
+        let given = |platform: &Platform| {
+            names(&reference("host:1/a:t"), &resolved, platform)[0].target.platform.clone().unwrap()
+        };
+        assert_eq!(given(&Platform::new("linux", "amd64", Some("v3"))), amd64());
+        let arm = Platform::new("linux", "arm64", Some("v8"));
+        assert_eq!(given(&arm), arm);
+    }
+
+    #[tokio::test]
+    async fn a_manifest_that_is_no_image_is_refused() {
+        let fake = FakeImage::new("one", &[b"layer"]).in_index();
+        let (index, bytes) = fake.index.clone().unwrap();
+        let mut wrong = FakeImage::new("two", &[]);
+        (wrong.manifest, wrong.manifest_bytes) = (index, bytes);
+        let source = FakeSource::new([("host:1/a:t", &wrong)]);
+        let error = Image::read(&source, &reference("host:1/a:t"), &amd64(), "n").await.unwrap_err();
+        assert!(matches!(error, ImportError::NotAnImage { .. }), "{error}");
     }
 
     #[test]

@@ -21,9 +21,6 @@ pub struct ResolvedImage {
     pub manifest_bytes: Bytes,
     /// The index that the reference led through, if it named one: its digest is then importable as a name too.
     pub index: Option<(Descriptor, Bytes)>,
-    pub config: Descriptor,
-    /// Layers, lowest first.
-    pub layers: Vec<Descriptor>,
 }
 
 impl fmt::Debug for ResolvedImage {
@@ -31,7 +28,6 @@ impl fmt::Debug for ResolvedImage {
         f.debug_struct("ResolvedImage")
             .field("manifest", &self.manifest.digest)
             .field("index", &self.index.as_ref().map(|(descriptor, _)| descriptor.digest))
-            .field("layers", &self.layers.len())
             .finish_non_exhaustive()
     }
 }

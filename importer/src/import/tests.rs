@@ -11,10 +11,7 @@ use crate::{
 const NAME: &str = "host:1/app:v1";
 
 fn options(engine: &FakeEngine) -> ImportOptions {
-    let mut options = ImportOptions::new("c", vec![NAME.parse().unwrap()], engine.address());
-    options.limits.stall = Duration::from_millis(200);
-    options.limits.appear = Duration::from_millis(200);
-    options
+    ImportOptions::new("c", vec![NAME.parse().unwrap()], engine.address())
 }
 
 fn source(image: &FakeImage) -> Arc<dyn ImageSource> {
@@ -124,7 +121,9 @@ async fn a_failing_node_fails_alone_and_says_why() {
 async fn a_node_that_stops_reading_is_given_up() {
     let engine = FakeEngine::start([FakeNode::new("a").importing([Import::Stall])]);
     let large = FakeImage::new("large", &[&vec![1; 4 << 20]]);
-    let report = failed(run(&engine, &large).await);
+    let mut options = options(&engine);
+    options.limits.stall = Duration::from_millis(200);
+    let report = failed(import(&options, source(&large), Arc::new(())).await);
     assert!(
         report.nodes[0].error.as_ref().unwrap().contains("sending to the node took longer"),
         "{report:?}"
@@ -136,7 +135,9 @@ async fn an_image_that_cri_does_not_see_is_no_success() {
     let mut node = FakeNode::new("a");
     node.managing = false;
     let engine = FakeEngine::start([node]);
-    let report = failed(run(&engine, &app()).await);
+    let mut options = options(&engine);
+    options.limits.appear = Duration::from_millis(200);
+    let report = failed(import(&options, source(&app()), Arc::new(())).await);
     assert!(report.nodes[0].error.as_ref().unwrap().contains("CRI has not taken notice"), "{report:?}");
 }
 

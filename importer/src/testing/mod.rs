@@ -70,13 +70,11 @@ impl FakeImage {
         self
     }
 
-    fn resolved(&self) -> ResolvedImage {
+    pub(crate) fn resolved(&self) -> ResolvedImage {
         ResolvedImage {
             manifest: self.manifest.clone(),
             manifest_bytes: self.manifest_bytes.clone(),
             index: self.index.clone(),
-            config: self.config.clone(),
-            layers: self.layers.clone(),
         }
     }
 
@@ -90,7 +88,8 @@ impl FakeImage {
         let names =
             tagged.into_iter().chain([by_digest]).map(|name| Name { name, target: target.clone() }).collect();
         let config_bytes = self.blobs[&self.config.digest].clone();
-        Arc::new(Image { reference, resolved: self.resolved(), config_bytes, names })
+        let (config, layers) = (self.config.clone(), self.layers.clone());
+        Arc::new(Image { reference, resolved: self.resolved(), config, config_bytes, layers, names })
     }
 }
 

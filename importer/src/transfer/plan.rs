@@ -77,10 +77,10 @@ impl Plan {
         let resolved = &image.resolved;
         let index = resolved.index.iter().map(|(descriptor, bytes)| (descriptor, bytes));
         let small = index
-            .chain([(&resolved.manifest, &resolved.manifest_bytes), (&resolved.config, &image.config_bytes)]);
+            .chain([(&resolved.manifest, &resolved.manifest_bytes), (&image.config, &image.config_bytes)]);
         let small = small.map(|(descriptor, bytes)| (descriptor, Content::Bytes(bytes.clone()), false));
         // Layers that registries need not hold are the node's own matter, as when it pulls.
-        let layers = resolved.layers.iter().filter(|layer| !layer.media_type.is_foreign_layer());
+        let layers = image.layers.iter().filter(|layer| !layer.media_type.is_foreign_layer());
         let layers = layers.map(|layer| (layer, Content::Layer(image.clone()), true));
         let mut any_missing = false;
         for (descriptor, content, is_layer) in small.chain(layers) {
@@ -112,7 +112,7 @@ impl Plan {
             .iter()
             .flat_map(|image| {
                 image.names.iter().map(|name| {
-                    let wanted = Wanted { target: name.target.digest, config: image.resolved.config.digest };
+                    let wanted = Wanted { target: name.target.digest, config: image.config.digest };
                     (name.name.clone(), wanted)
                 })
             })

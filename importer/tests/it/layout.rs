@@ -18,6 +18,15 @@ pub(crate) type LayerFile<'a> = (&'a str, u32, Vec<u8>);
 
 type Hook = Box<dyn Fn() -> Result<(), SourceError> + Send + Sync>;
 
+/// An image with its parts.
+#[derive(Clone)]
+pub(crate) struct MadeImage {
+    pub(crate) resolved: ResolvedImage,
+    pub(crate) manifest: Descriptor,
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<Descriptor>,
+}
+
 pub(crate) struct Layout {
     folder: TempDir,
     images: HashMap<String, ResolvedImage>,
@@ -57,7 +66,7 @@ impl Layout {
         architecture: &str,
         command: &[&str],
         layers: &[Vec<LayerFile<'_>>],
-    ) -> ResolvedImage {
+    ) -> MadeImage {
         let mut descriptors = Vec::new();
         let mut diff_ids = Vec::new();
         for files in layers {
@@ -77,15 +86,10 @@ impl Layout {
         });
         let manifest_bytes = manifest.to_string().into_bytes();
         let manifest = self.put(MediaType::OCI_MANIFEST, &manifest_bytes);
-        let image = ResolvedImage {
-            manifest,
-            manifest_bytes: manifest_bytes.into(),
-            index: None,
-            config,
-            layers: descriptors,
-        };
-        self.insert(name, image.clone());
-        image
+        let resolved =
+            ResolvedImage { manifest: manifest.clone(), manifest_bytes: manifest_bytes.into(), index: None };
+        self.insert(name, resolved.clone());
+        MadeImage { resolved, manifest, config, layers: descriptors }
     }
 
     /// Names an image once more.
@@ -94,7 +98,7 @@ impl Layout {
     }
 
     /// The same image behind an index that lists one more, for another machine.
-    pub(crate) fn in_index(&self, image: &ResolvedImage) -> ResolvedImage {
+    pub(crate) fn in_index(&self, image: &MadeImage) -> ResolvedImage {
         let mut child = image.manifest.clone();
         child.platform = Some(Platform::new("linux", "amd64", None));
         let mut other = Descriptor::new(child.media_type.clone(), Digest::sha256(b"not here"), 8);
@@ -104,7 +108,7 @@ impl Layout {
         });
         let bytes = index.to_string().into_bytes();
         let index = self.put(MediaType::OCI_INDEX, &bytes);
-        ResolvedImage { index: Some((index, bytes.into())), ..image.clone() }
+        ResolvedImage { index: Some((index, bytes.into())), ..image.resolved.clone() }
     }
 
     /// Calls `hook` after the nodes were asked what they have and before anything is sent.

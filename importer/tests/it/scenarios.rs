@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use importer::{ImageState, ImportOptions, NodeReport, NodeState, Report, ResolvedImage, import};
+use importer::{ImageState, ImportOptions, NodeReport, NodeState, Report, import};
 
 use crate::{
     cri::Runtime,
-    layout::{LayerFile, Layout},
+    layout::{LayerFile, Layout, MadeImage},
     nodes::{AGENT, Cluster, SERVER},
 };
 
@@ -30,7 +30,7 @@ pub(crate) fn text_layer(text: &str) -> Vec<LayerFile<'static>> {
 }
 
 /// An image that prints `text`.
-pub(crate) fn printing(layout: &mut Layout, name: &str, text: &str) -> ResolvedImage {
+pub(crate) fn printing(layout: &mut Layout, name: &str, text: &str) -> MadeImage {
     layout.add(name, "amd64", &["/bin/busybox", "cat", "/message"], &[busybox(), text_layer(text)])
 }
 
@@ -54,7 +54,7 @@ async fn first_then_nothing_then_a_name(cluster: &Cluster<'_>) {
     let layout = || {
         let mut layout = Layout::new();
         let image = printing(&mut layout, name, "first");
-        layout.insert("gitlab.iceymoss:5050/root/first:v2", image.clone());
+        layout.insert("gitlab.iceymoss:5050/root/first:v2", image.resolved.clone());
         (layout, image)
     };
     let (source, image) = layout();
