@@ -1,1 +1,37 @@
-//! The one registry client.
+//! The one registry client of Slipway: pulls and pushes manifests and blobs by the OCI distribution
+//! specification, from and to any registry.
+//!
+//! Everything that comes back is verified against its digest and length before it is reported done; every
+//! transfer can go on after a cut; credentials go to the registry and to the token server it names, nowhere else.
+
+mod auth;
+mod builder;
+mod client;
+mod credentials;
+mod error;
+mod host;
+mod link;
+mod listing;
+mod manifest;
+mod platform;
+mod progress;
+mod pull;
+mod push;
+mod reply;
+mod request;
+mod retry;
+mod secret;
+
+mod transport;
+
+pub use builder::ClientBuilder;
+pub use client::{Client, Repository};
+pub use credentials::{Credential, Credentials};
+pub use error::Error;
+pub use listing::Page;
+pub use manifest::{ImageManifest, Manifest};
+pub use platform::select_platform;
+pub use progress::{Direction, Progress};
+pub use pull::BlobStream;
+pub use push::{BlobContent, Mount};
+pub use secret::Secret;

@@ -1,0 +1,121 @@
+//! Tags, catalog and referrers.
+
+use bytes::Bytes;
+use registry_client::Error;
+use registry_types::{Descriptor, Digest, MediaType};
+
+use crate::fake::{Fake, Trick, answer, builder, text};
+
+#[tokio::test]
+async fn every_page_of_tags_is_followed() {
+    let fake = Fake::tricky(|seen| {
+        let page = |link: Option<&str>, body: &str| {
+            let mut builder = answer(200);
+            if let Some(link) = link {
+                builder = builder.header("link", format!("<{link}>; rel=\"next\""));
+            }
+            Trick::Answer(text(builder, body.to_owned()))
+        };
+        match seen.target.as_str() {
+            "/v2/root/app/tags/list" => Some(page(
+                Some("/v2/root/app/tags/list?last=b&n=2"),
+                r#"{"name":"root/app","tags":["a","b"]}"#,
+            )),
+            "/v2/root/app/tags/list?last=b&n=2" => {
+                Some(page(Some("list?last=c"), r#"{"name":"root/app","tags":["c"]}"#))
+            }
+            "/v2/root/app/tags/list?last=c" => Some(page(None, r#"{"name":"root/app","tags":null}"#)),
+            "/v2/root/app/tags/list?n=1&last=x" => Some(page(None, r#"{"tags":["y"]}"#)),
+            "/v2/_catalog?n=5" => Some(page(None, r#"{"repositories":["a/b","c"]}"#)),
+            _ => None,
+        }
+    })
+    .await;
+    let repository = fake.client();
+    let tags: Vec<String> = repository.all_tags().await.unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(tags, ["a", "b", "c"]);
+    let page = repository.tags(Some(1), Some(&"x".parse().unwrap())).await.unwrap();
+    assert_eq!((page.items[0].as_str(), page.next), ("y", None));
+    let client = builder().build().unwrap();
+    let page = client.catalog(&fake.host(), Some(5), None).await.unwrap();
+    assert_eq!(page.items.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a/b", "c"]);
+}
+
+#[tokio::test]
+async fn a_next_page_elsewhere_is_not_followed() {
+    let fake = Fake::tricky(|seen| {
+        seen.is("GET", "/tags/list").then(|| {
+            let builder = answer(200).header("link", "<http://192.0.2.1/v2/x>; rel=next");
+            Trick::Answer(text(builder, r#"{"tags":["a"]}"#))
+        })
+    })
+    .await;
+    let error = fake.client().all_tags().await.unwrap_err();
+    assert!(matches!(error, Error::InvalidReply { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn referrers_come_from_the_api_and_are_filtered_here_too() {
+    let subject = Digest::sha256(b"subject");
+    let entry = |name: &str, kind: &str| {
+        format!(
+            r#"{{"mediaType":"{}","digest":"{}","size":2,"artifactType":"{kind}"}}"#,
+            MediaType::OCI_MANIFEST,
+            Digest::sha256(name.as_bytes())
+        )
+    };
+    let body = format!(
+        r#"{{"schemaVersion":2,"manifests":[{},{}]}}"#,
+        entry("one", "a/signature"),
+        entry("two", "a/sbom")
+    );
+    let fake = Fake::tricky(move |seen| {
+        seen.is("GET", "/referrers/").then(|| Trick::Answer(text(answer(200), body.clone())))
+    })
+    .await;
+    let repository = fake.client();
+    assert_eq!(repository.referrers(&subject, None).await.unwrap().len(), 2);
+    let wanted = "a/sbom".parse().unwrap();
+    let found = repository.referrers(&subject, Some(&wanted)).await.unwrap();
+    assert_eq!(found.iter().map(|found| found.digest).collect::<Vec<_>>(), [Digest::sha256(b"two")]);
+    assert!(fake.seen("GET", "/referrers/")[1].target.ends_with("?artifactType=a%2Fsbom"));
+}
+
+#[tokio::test]
+async fn without_the_api_referrers_are_kept_under_a_tag() {
+    // The fake has no referrers API and does not answer with OCI-Subject.
+    let fake = Fake::start().await;
+    let repository = fake.client();
+    let index = MediaType::known(MediaType::OCI_INDEX);
+    let subject = Descriptor::new(MediaType::known(MediaType::OCI_MANIFEST), Digest::sha256(b"subject"), 7);
+    let mut pushed = Vec::new();
+    for kind in ["a/signature", "a/sbom", "a/signature"] {
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "artifactType": kind, "manifests": [], "subject": subject,
+        });
+        let bytes = Bytes::from(manifest.to_string());
+        let digest = Digest::sha256(&bytes);
+        repository.put_manifest(&digest.into(), bytes, &index).await.unwrap();
+        pushed.push(digest);
+    }
+    let tag = format!("sha256-{}", subject.digest.hex());
+    assert!(fake.state.manifests.lock().unwrap().contains_key(&tag));
+    let all = repository.referrers(&subject.digest, None).await.unwrap();
+    assert_eq!(
+        all.iter().map(|found| found.digest).collect::<Vec<_>>(),
+        pushed[..2],
+        "the third is the first"
+    );
+    let wanted = "a/sbom".parse().unwrap();
+    assert_eq!(repository.referrers(&subject.digest, Some(&wanted)).await.unwrap().len(), 1);
+    assert!(repository.referrers(&Digest::sha256(b"other"), None).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn deleting_tells_whether_there_was_something() {
+    let fake = Fake::start().await;
+    fake.hold_manifest("v1", MediaType::OCI_INDEX, "{}");
+    let reference = "v1".parse().unwrap();
+    assert!(fake.client().delete_manifest(&reference).await.unwrap());
+    assert!(!fake.client().delete_manifest(&reference).await.unwrap());
+}
