@@ -4,7 +4,9 @@
 //! snapshot directory that an overlay mount can use. Everything that enters from outside is unpacked relative to
 //! directory handles, so no name or link leads out of its root.
 
+pub mod checksum;
 pub mod compression;
+pub mod copy;
 mod error;
 pub mod layer;
 pub mod store;

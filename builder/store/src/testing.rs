@@ -48,9 +48,6 @@ impl Described {
     pub(crate) fn content(&self) -> &[u8] {
         &self.content
     }
-    pub(crate) fn kind(&self) -> FileKind {
-        self.kind
-    }
     pub(crate) fn mode(&self) -> u32 {
         self.mode
     }
@@ -123,7 +120,9 @@ pub(crate) fn describe_directory(path: &Path) -> BTreeMap<String, Described> {
 
 /// Forgets which names share a file: overlay breaks links of lower layers, but shows one inode number for them.
 pub(crate) fn without_links(mut files: BTreeMap<String, Described>) -> BTreeMap<String, Described> {
-    files.values_mut().for_each(|file| file.first_name.clear());
+    for file in files.values_mut() {
+        file.first_name.clear();
+    }
     files
 }
 

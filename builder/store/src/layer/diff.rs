@@ -100,11 +100,9 @@ impl<W: Write> Diff<'_, W> {
     /// of that shows any more.
     fn directory(&mut self, path: &TreePath, lower: Option<&Node>, hides_lower: bool) -> Result<()> {
         let mut names: BTreeSet<Vec<u8>> = self.upper.names(path)?.into_iter().collect();
-        if hides_lower {
-            if let Some(lower) = lower {
-                let hidden = self.lower.children(lower)?;
-                names.extend(hidden.iter().filter_map(|node| node.path.name()).map(<[u8]>::to_vec));
-            }
+        if let Some(lower) = lower.filter(|_| hides_lower) {
+            let hidden = self.lower.children(lower)?;
+            names.extend(hidden.iter().filter_map(|node| node.path.name()).map(<[u8]>::to_vec));
         }
         for name in names {
             self.name(path, &name, lower, hides_lower)?;
@@ -134,10 +132,10 @@ impl<W: Write> Diff<'_, W> {
         }
         refuse_unrepresentable(&path, name, &changed)?;
         if !changed.metadata.is_directory() {
-            if let Some(below) = &below {
-                if self.is_unchanged(&changed, below)? {
-                    return Ok(());
-                }
+            if let Some(below) = &below
+                && self.is_unchanged(&changed, below)?
+            {
+                return Ok(());
             }
             return self.file(changed);
         }

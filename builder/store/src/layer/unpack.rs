@@ -18,6 +18,8 @@ pub struct UnpackLimits {
     /// Bytes of all files, holes included.
     pub total_size: u64,
     pub entries: u64,
+    /// Parts of a path.
+    pub depth: usize,
 }
 
 impl UnpackLimits {
@@ -25,11 +27,18 @@ impl UnpackLimits {
     pub const TOTAL_SIZE: u64 = 1 << 40;
     /// A monorepo with all its packages has some millions of files.
     pub const ENTRIES: u64 = 20_000_000;
+    /// Trees are walked one call per level; packages nest a few dozen levels.
+    pub const DEPTH: usize = 512;
 }
 
 impl Default for UnpackLimits {
     fn default() -> Self {
-        Self { headers: ReadLimits::default(), total_size: Self::TOTAL_SIZE, entries: Self::ENTRIES }
+        Self {
+            headers: ReadLimits::default(),
+            total_size: Self::TOTAL_SIZE,
+            entries: Self::ENTRIES,
+            depth: Self::DEPTH,
+        }
     }
 }
 
@@ -139,6 +148,10 @@ impl Unpacker<'_> {
 
     fn entry<R: Read>(&mut self, mut entry: Entry, content: &mut TarReader<R>) -> Result<()> {
         let path = self.path(&entry, &entry.path)?;
+        let depth = self.options.limits.depth;
+        if path.components().count() > depth {
+            return Err(StoreError::Limit { what: "the depth of a path", limit: depth as u64 });
+        }
         if let Some((uid, gid)) = self.options.owner {
             (entry.uid, entry.gid) = (uid, gid);
         }

@@ -8,6 +8,8 @@ mod files;
 mod images;
 mod layers;
 mod prune;
+#[cfg(test)]
+mod prune_tests;
 mod snapshots;
 mod steps;
 #[cfg(test)]

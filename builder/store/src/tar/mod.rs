@@ -5,6 +5,7 @@ mod number;
 mod pax;
 mod reader;
 mod sparse;
+mod sparse_headers;
 #[cfg(test)]
 mod tests;
 mod writer;

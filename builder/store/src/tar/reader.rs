@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use super::pax::{self, Records, XATTR_PREFIX};
-use super::sparse::{Fragment, MAX_FRAGMENTS, Run, SparseMap, parse_list};
+use super::sparse::{Run, SparseMap};
 use super::{BLOCK, Entry, EntryKind, ExtendedAttributes, MODE_BITS, ModificationTime, number, padding};
 use crate::error::{Result, StoreError, shown};
 
@@ -44,7 +44,7 @@ pub struct TarReader<R> {
     /// Name of the present entry, for errors.
     name: Vec<u8>,
     /// Stored bytes of the present entry that were not read.
-    left: u64,
+    pub(super) left: u64,
     padding: usize,
     sparse: Option<SparseMap>,
     ended: bool,
@@ -104,7 +104,7 @@ impl<R: Read> TarReader<R> {
                     decoded.map_err(|reason| self.damaged(reason))?;
                     // Each header is bounded, but an archive may hold any number of them.
                     let held: usize = self.global.iter().map(|(key, value)| key.len() + value.len()).sum();
-                    self.bounded(held, self.limits.records, "bytes in global extended headers")?;
+                    Self::bounded(held, self.limits.records, "bytes in global extended headers")?;
                 }
                 b'L' => long.path = Some(self.read_long_name(size)?),
                 b'K' => long.link = Some(self.read_long_name(size)?),
@@ -126,13 +126,13 @@ impl<R: Read> TarReader<R> {
         let record = |key: &str| records.get(key.as_bytes());
         let path = match record("GNU.sparse.name").or_else(|| record("path")).cloned().or(long.path) {
             Some(path) => path,
-            None => self.header_path(header),
+            None => Self::header_path(header),
         };
         self.name.clone_from(&path);
-        self.bounded(path.len(), self.limits.path, "bytes in a path")?;
+        Self::bounded(path.len(), self.limits.path, "bytes in a path")?;
         let link =
             record("linkpath").cloned().or(long.link).unwrap_or_else(|| text(&header[157..257]).to_vec());
-        self.bounded(link.len(), self.limits.path, "bytes in a link target")?;
+        Self::bounded(link.len(), self.limits.path, "bytes in a link target")?;
         if path.contains(&0) || link.contains(&0) {
             return Err(self.damaged("a name holds a zero byte"));
         }
@@ -195,7 +195,7 @@ impl<R: Read> TarReader<R> {
         Ok(Entry { path, kind, mode, uid, gid, modified, xattrs })
     }
 
-    fn header_path(&self, header: &[u8; BLOCK]) -> Vec<u8> {
+    fn header_path(header: &[u8; BLOCK]) -> Vec<u8> {
         let name = text(&header[0..100]);
         let prefix = text(&header[345..500]);
         // GNU's own format keeps other things where ustar has the prefix.
@@ -211,102 +211,11 @@ impl<R: Read> TarReader<R> {
         for (key, value) in records {
             if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
                 total += name.len() + value.len();
-                self.bounded(total, self.limits.xattrs, "bytes in extended attributes")?;
+                Self::bounded(total, self.limits.xattrs, "bytes in extended attributes")?;
                 xattrs.push((name.to_vec(), value.clone()));
             }
         }
         Ok(xattrs)
-    }
-
-    fn sparse_map(
-        &mut self,
-        header: &[u8; BLOCK],
-        stored: u64,
-        records: &Records,
-    ) -> Result<Option<SparseMap>> {
-        let record = |key: &str| records.get(key.as_bytes());
-        let (fragments, size) = if header[156] == b'S' {
-            let size = self.unsigned(&header[483..495], "real size")?;
-            (self.old_sparse_fragments(header)?, size)
-        } else if record("GNU.sparse.major").map(Vec::as_slice) == Some(b"1") {
-            let size = record("GNU.sparse.realsize").and_then(|value| pax::decimal(value));
-            let size = size.ok_or_else(|| self.damaged("a sparse file has no real size"))?;
-            (self.leading_sparse_fragments()?, size)
-        } else if record("GNU.sparse.map").is_some() {
-            let size = record("GNU.sparse.size").and_then(|value| pax::decimal(value));
-            let size = size.ok_or_else(|| self.damaged("a sparse file has no real size"))?;
-            (parse_list(records).map_err(|reason| self.damaged(reason))?, size)
-        } else {
-            return Ok(None);
-        };
-        let stored = if header[156] == b'S' { stored } else { self.left };
-        SparseMap::new(fragments, size, stored).map(Some).map_err(|reason| self.damaged(reason))
-    }
-
-    /// The map of GNU's own format: four pairs in the header, then 21 in each extension block.
-    fn old_sparse_fragments(&mut self, header: &[u8; BLOCK]) -> Result<Vec<Fragment>> {
-        let mut fragments = Vec::new();
-        let mut more = header[482] != 0;
-        self.add_pairs(&mut fragments, &header[386..482])?;
-        while more {
-            let mut block = [0; BLOCK];
-            self.read_exactly(&mut block)?;
-            self.add_pairs(&mut fragments, &block[..504])?;
-            more = block[504] != 0;
-            self.bounded(fragments.len(), MAX_FRAGMENTS, "parts of a sparse file")?;
-        }
-        Ok(fragments)
-    }
-
-    fn add_pairs(&self, fragments: &mut Vec<Fragment>, pairs: &[u8]) -> Result<()> {
-        for pair in pairs.chunks_exact(24) {
-            if pair[0] == 0 {
-                break;
-            }
-            let offset = self.unsigned(&pair[..12], "sparse offset")?;
-            let length = self.unsigned(&pair[12..], "sparse length")?;
-            fragments.push(Fragment { offset, length });
-        }
-        Ok(())
-    }
-
-    /// The map of PAX sparse version 1.0: decimal lines before the content, filled up to whole blocks.
-    fn leading_sparse_fragments(&mut self) -> Result<Vec<Fragment>> {
-        let mut block = [0; BLOCK];
-        let mut at = BLOCK;
-        let mut next_number = |reader: &mut Self| -> Result<u64> {
-            let mut value = 0_u64;
-            loop {
-                if at == BLOCK {
-                    let Some(left) = reader.left.checked_sub(BLOCK as u64) else {
-                        return Err(reader.damaged("a sparse file's map is cut"));
-                    };
-                    reader.read_exactly(&mut block)?;
-                    reader.left = left;
-                    at = 0;
-                }
-                let byte = block[at];
-                at += 1;
-                match byte {
-                    b'\n' => return Ok(value),
-                    b'0'..=b'9' => {
-                        let grown =
-                            value.checked_mul(10).and_then(|value| value.checked_add(u64::from(byte - b'0')));
-                        value = grown.ok_or_else(|| reader.damaged("a sparse file's map is malformed"))?;
-                    }
-                    _ => return Err(reader.damaged("a sparse file's map is malformed")),
-                }
-            }
-        };
-        let count = next_number(self)?;
-        self.bounded(usize::try_from(count).unwrap_or(usize::MAX), MAX_FRAGMENTS, "parts of a sparse file")?;
-        let mut fragments = Vec::new();
-        for _ in 0..count {
-            let offset = next_number(self)?;
-            let length = next_number(self)?;
-            fragments.push(Fragment { offset, length });
-        }
-        Ok(fragments)
     }
 
     fn read_long_name(&mut self, size: u64) -> Result<Vec<u8>> {
@@ -316,7 +225,7 @@ impl<R: Read> TarReader<R> {
 
     fn read_text(&mut self, size: u64, limit: usize, what: &'static str) -> Result<Vec<u8>> {
         let length = usize::try_from(size).unwrap_or(usize::MAX);
-        self.bounded(length, limit, what)?;
+        Self::bounded(length, limit, what)?;
         let mut bytes = vec![0; length];
         self.read_exactly(&mut bytes)?;
         self.padding = padding(size);
@@ -374,7 +283,7 @@ impl<R: Read> TarReader<R> {
         Ok(())
     }
 
-    fn read_exactly(&mut self, buffer: &mut [u8]) -> Result<()> {
+    pub(super) fn read_exactly(&mut self, buffer: &mut [u8]) -> Result<()> {
         let mut filled = 0;
         while filled < buffer.len() {
             match self.read_source(&mut buffer[filled..])? {
@@ -395,20 +304,20 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    fn unsigned(&self, field: &[u8], what: &str) -> Result<u64> {
+    pub(super) fn unsigned(&self, field: &[u8], what: &str) -> Result<u64> {
         number::parse(field)
             .and_then(|value| u64::try_from(value).ok())
             .ok_or_else(|| self.damaged(format!("its {what} is malformed")))
     }
 
-    fn bounded(&self, value: usize, limit: usize, what: &'static str) -> Result<()> {
+    pub(super) fn bounded(value: usize, limit: usize, what: &'static str) -> Result<()> {
         if value > limit {
             return Err(StoreError::Limit { what, limit: limit as u64 });
         }
         Ok(())
     }
 
-    fn damaged(&self, reason: impl Into<String>) -> StoreError {
+    pub(super) fn damaged(&self, reason: impl Into<String>) -> StoreError {
         StoreError::Archive { entry: shown(&self.name), reason: reason.into() }
     }
 }

@@ -116,18 +116,18 @@ impl WritableTree {
     /// replaced. `parent` comes from [`WritableTree::directory`].
     pub fn put_directory(&mut self, parent: &Node, name: &[u8], entry: &Entry) -> Result<Node> {
         let path = parent.path.join(name);
-        if let Some(node) = self.tree.child(parent, name)? {
-            if node.metadata.is_directory() && node.is_in_upper() {
-                let handle = self.work_in(parent)?;
-                let dressed = place::open_directory(handle, name)
-                    .and_then(|handle| place::dress_directory(handle.as_fd(), entry, self.ownership));
-                dressed.at("setting the metadata of", path.as_path())?;
-                self.times.insert(path.clone(), entry.modified);
-                self.directories.remove(&path);
-                return self.reread(parent, name);
-            }
+        let there = self.tree.child(parent, name)?;
+        if !there.is_some_and(|node| node.metadata.is_directory() && node.is_in_upper()) {
+            return self.make_directory(parent, name, entry);
         }
-        self.make_directory(parent, name, entry)
+        let ownership = self.ownership;
+        let handle = self.work_in(parent)?;
+        place::open_directory(handle, name)
+            .and_then(|handle| place::dress_directory(handle.as_fd(), entry, ownership))
+            .at("setting the metadata of", path.as_path())?;
+        self.times.insert(path.clone(), entry.modified);
+        self.directories.remove(&path);
+        self.reread(parent, name)
     }
 
     /// Sets the metadata of the tree's root.
