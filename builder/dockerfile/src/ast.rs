@@ -3,6 +3,7 @@
 //! Values are as written, quotes and variables included; [`crate::Expander`] turns them into what they mean.
 
 use crate::directive::Directives;
+use crate::heredoc::Opening;
 use crate::source::{Span, Spanned};
 
 /// A word or a line of arguments as written.
@@ -201,6 +202,16 @@ pub struct Run {
     pub flags: RunFlags,
     pub command: CommandLine,
     pub heredocs: Vec<Heredoc>,
+}
+
+impl Run {
+    /// The here-document, when the command is nothing but its opening word: then its body is the script.
+    pub fn sole_heredoc(&self) -> Option<&Heredoc> {
+        match &self.command {
+            CommandLine::Shell(text) => Opening::parse(&text.value).and(self.heredocs.first()),
+            CommandLine::Exec(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
