@@ -155,6 +155,23 @@ impl Mounted {
         }
     }
 
+    /// A file system in memory of so many bytes.
+    pub(crate) fn small_disk(size: u64) -> Option<Self> {
+        let attempt = || {
+            let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+            fsconfig_set_string(&context, "size", size.to_string())?;
+            fsconfig_create(&context)?;
+            fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        };
+        match attempt() {
+            Ok(mount) => Some(Self(mount)),
+            Err(error) => {
+                eprintln!("skipped: this test mounts a small tmpfs, which is refused here: {error}");
+                None
+            }
+        }
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}/", self.0.as_raw_fd()).into()
     }

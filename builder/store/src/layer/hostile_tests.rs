@@ -258,10 +258,17 @@ fn devices_owners_capabilities_and_set_id_bits_come_back() {
     ];
     let device = entry("null", EntryKind::CharacterDevice { major: 1, minor: 3 });
     let bytes = archive(&[device, tool.clone()]);
-    let report = sandbox.unpack(&bytes, &UnpackOptions::default()).unwrap();
-    assert!(report.skipped_devices.is_empty());
+    let lenient = UnpackOptions { devices: DevicePolicy::SkipForbidden, ..UnpackOptions::default() };
+    let report = sandbox.unpack(&bytes, &lenient).unwrap();
     let seen = describe_directory(&sandbox.root.path().join("inside"));
-    assert_eq!(seen["/null"].content(), b"(1, 3)");
+    if report.skipped_devices.is_empty() {
+        assert_eq!(seen["/null"].content(), b"(1, 3)");
+    } else {
+        // A user namespace: the device is reported, and without the policy it is an error.
+        assert_eq!(report.skipped_devices, [TreePath::parse(b"null").unwrap()]);
+        let strict = sandbox.unpack(&bytes, &UnpackOptions::default());
+        assert!(matches!(strict, Err(StoreError::Io { .. })), "{strict:?}");
+    }
     assert_eq!((seen["/tool"].mode(), seen["/tool"].owner()), (0o6755, (70_000, 3_000_000)));
     assert_eq!(seen["/tool"].xattrs(), [tool.xattrs[0].clone(), tool.xattrs[3].clone()]);
 }

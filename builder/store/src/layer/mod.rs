@@ -2,6 +2,8 @@
 
 mod diff;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
 mod unpack;
 

@@ -12,7 +12,7 @@ use super::*;
 use crate::error::StoreError;
 use crate::tar::{EntryKind, ModificationTime, ReadLimits, TarReader, TarWriter};
 use crate::testing::{
-    Described, Mounted, any_edits, apply, describe, describe_directory, is_root, is_whiteout_device,
+    Described, Mounted, any_edits, apply, describe, describe_directory, is_whiteout_device,
     layer_directories, without_links, writable,
 };
 use crate::tree::{Tree, TreePath};
@@ -132,10 +132,11 @@ fn an_opaque_directory_is_written_as_whiteouts() {
     fs::create_dir_all(upper.join("d/inner")).unwrap();
     fs::write(upper.join("d/new"), b"").unwrap();
     for mark in ["user.overlay.opaque", "trusted.overlay.opaque"] {
-        if mark.starts_with("trusted") && !is_root() {
+        if let Err(error) = rustix::fs::setxattr(upper.join("d"), mark, b"y", XattrFlags::empty()) {
+            assert!(mark.starts_with("trusted"), "{error}");
+            eprintln!("skipped: trusted attributes are for root outside any namespace");
             continue;
         }
-        rustix::fs::setxattr(upper.join("d"), mark, b"y", XattrFlags::empty()).unwrap();
         let archive = diff(&upper, &[&lower]);
         assert_eq!(names(&archive), ["d/", "d/inner/", "d/inner/.wh.deep", "d/new", "d/.wh.old"]);
         let seen: Vec<_> = unpacked_over(&lower, &archive).into_keys().collect();

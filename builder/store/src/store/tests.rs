@@ -7,10 +7,10 @@ use std::path::Path;
 use registry_types::{Algorithm, Descriptor, ImageReference, MediaType};
 
 use super::*;
-use crate::compression::{Compression, ExpansionLimits, LayerWriter};
+use crate::compression::ExpansionLimits;
 use crate::error::StoreError;
 use crate::layer::UnpackOptions;
-use crate::testing::{describe, describe_directory, is_root};
+use crate::testing::{Mounted, describe, describe_directory};
 use crate::tree::Tree;
 
 pub(super) fn open() -> (tempfile::TempDir, Store) {
@@ -318,14 +318,35 @@ fn a_layer_goes_to_two_places_in_one_pass() {
 }
 
 #[test]
-fn a_full_disk_is_one_clear_error_and_leaves_no_blob() {
-    if !is_root() || !Path::new("/dev/full").exists() {
-        eprintln!("skipped: this test writes to /dev/full");
-        return;
-    }
-    let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    let mut writer = LayerWriter::new(full, Compression::None, 1).unwrap();
-    let error = writer.write_all(b"x").unwrap_err();
-    let shown = StoreError::Io { action: "writing", path: "/store/blob".into(), source: error }.to_string();
-    assert!(shown.contains("free space"), "{shown}");
+fn a_full_disk_is_one_clear_error_and_loses_nothing() {
+    let Some(disk) = Mounted::small_disk(1 << 20) else { return };
+    let store = Store::open(&disk.path().join("store")).unwrap();
+    let kept = put(&store, b"kept");
+    store.images.set(&name("kept"), &kept).unwrap();
+    let digest = Digest::sha256(&vec![5; 2 << 20]);
+    let error = store.content.put(&vec![5; 2 << 20]).unwrap_err();
+    assert!(error.to_string().contains("free space on the disk"), "{error}");
+    assert!(!store.content.contains(&digest));
+    let source = files(&["small"]);
+    let mut noise = vec![0; 3 << 20];
+    rustix::rand::getrandom(&mut noise[..], rustix::rand::GetRandomFlags::empty()).unwrap();
+    fs::write(source.path().join("large"), noise).unwrap();
+    let ingest = store.content.ingest().unwrap();
+    let error = write_layer(source.path(), &[] as &[&Path], &LayerOptions::default(), ingest).unwrap_err();
+    assert!(error.to_string().contains("free space on the disk"), "{error}");
+    let upper = store.snapshots.prepare(None).unwrap();
+    let mut tree = upper.tree().unwrap();
+    let mut archive = crate::tar::TarWriter::new(Vec::new());
+    crate::layer::write_tree(source.path(), crate::layer::DiffOptions::default(), &mut archive).unwrap();
+    let archive = archive.finish().unwrap();
+    let root = crate::tree::TreePath::root();
+    let error =
+        crate::layer::unpack(archive.as_slice(), &mut tree, &root, &UnpackOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("free space on the disk"), "{error}");
+    drop(upper);
+    assert_eq!(store.content.list().unwrap(), [kept.digest]);
+    assert_eq!(store.content.read(&kept.digest, 99).unwrap(), b"kept");
+    assert_eq!(store.images.get(&name("kept")).unwrap(), Some(kept));
+    assert_eq!(names_below(&store.root().join("ingest")), 0);
+    assert_eq!(names_below(&store.root().join("snapshots/pending")), 0);
 }
