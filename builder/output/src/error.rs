@@ -1,0 +1,73 @@
+//! What can go wrong on the way out. The image itself is built and in the local store when any of these is told.
+
+use std::io;
+use std::path::PathBuf;
+
+use builder_store::StoreError;
+use registry_types::Digest;
+
+/// Result of every fallible function of this crate.
+pub type Result<T, E = OutputError> = std::result::Result<T, E>;
+
+/// Why an image did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// A registry did not take a blob or the manifest.
+    #[error("the image was built but not pushed to {image}: {source}")]
+    Push { image: String, source: Box<registry_client::Error> },
+    /// A layer of a base image is needed here and its registry does not give it.
+    #[error("layer {digest} of a base image cannot be fetched from {origin}: {source}")]
+    Fetch { digest: Digest, origin: String, source: Box<registry_client::Error> },
+    /// A layer is neither in the local store nor known to any registry.
+    #[error(
+        "layer {digest} is not in the local store and no registry is known to have it; build with --no-cache"
+    )]
+    LayerLost { digest: Digest },
+    /// The text of `-o` is malformed or asks for something that there is not.
+    #[error("the output {text:?} cannot be used: {reason}")]
+    Destination { text: String, reason: String },
+    /// A file or directory could not be written.
+    #[error("{action} {}: {source}", .path.display())]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    /// What stands at the destination is not what can be written to.
+    #[error("{} cannot take an image: {reason}", .path.display())]
+    Layout { path: PathBuf, reason: String },
+    /// The image config is not an object of the image specification.
+    #[error("the image config cannot be written: {reason}")]
+    Config { reason: String },
+    /// Several outputs failed at once; the others are done.
+    #[error("{} outputs failed: {}", .0.len(), .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<Self>),
+    /// The local store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A part of the program ended early.
+    #[error("{what} ended early: {reason}")]
+    Interrupted { what: &'static str, reason: String },
+}
+
+impl OutputError {
+    pub(crate) fn push(image: impl ToString, source: registry_client::Error) -> Self {
+        Self::Push { image: image.to_string(), source: Box::new(source) }
+    }
+
+    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Self::File { action, path: path.into(), source: source.into() }
+    }
+
+    pub(crate) fn interrupted(what: &'static str) -> impl FnOnce(tokio::task::JoinError) -> Self {
+        move |error| Self::Interrupted { what, reason: error.to_string() }
+    }
+}
+
+/// One error of several: itself, if there is only one.
+pub(crate) fn joined(mut errors: Vec<OutputError>) -> Result<()> {
+    match (errors.len(), errors.pop()) {
+        (_, None) => Ok(()),
+        (1, Some(only)) => Err(only),
+        (_, Some(last)) => {
+            errors.push(last);
+            Err(OutputError::Several(errors))
+        }
+    }
+}
