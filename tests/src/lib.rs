@@ -1,1 +1,31 @@
-//! The whole product with real clients.
+//! The kit of the whole-product tests: a registry started from the built binary, the real clients, a Docker
+//! daemon and a containerd of our own, a name in the hosts file, a stand-in of GitLab's token endpoint, and an
+//! HTTP client that sends exactly what it is told. Everything that a test starts ends with it, also when it
+//! fails.
+
+mod authority;
+mod command;
+mod containerd;
+mod dockerd;
+mod gitlab;
+mod hosts;
+pub mod http;
+mod image;
+mod login;
+mod mount;
+mod registry;
+mod site;
+mod tools;
+
+pub use authority::TrustedAuthority;
+pub use command::{Finished, run};
+pub use containerd::Containerd;
+pub use dockerd::Dockerd;
+pub use gitlab::{GitLab, GitLabKey, Member};
+pub use hosts::HostsEntry;
+pub use image::{Layout, busybox, plain_tar};
+pub use login::{Login, claims};
+pub use mount::SmallDisk;
+pub use registry::{Options, Registry};
+pub use site::{NAME, Scheme, Site};
+pub use tools::{binary, is_root, program, skip, tool};

@@ -1,0 +1,19 @@
+//! The whole product with real clients. One module per client or subject; what each needs is started by its
+//! tests and ends with them. Missing programs make a test say why it is skipped, which is a failure in CI.
+
+mod authorization;
+mod buildah;
+mod command_line;
+mod containerd;
+mod crane;
+mod docker;
+mod full_disk;
+mod gitlab;
+mod helm;
+mod http;
+mod manifests;
+mod oras;
+mod regctl;
+mod shutdown;
+mod skopeo;
+mod uploads;
