@@ -53,7 +53,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             let written = start.elapsed();
             writer.commit(&digest).await?;
             report(&format!("one blob ({round})"), frames * FRAME, start.elapsed(), cpu_seconds() - cpu);
-            println!("    of which the commit: {:.0} ms", (start.elapsed() - written).as_secs_f64() * 1e3);
+            println!(
+                "    of which the commit: {:.0} ms",
+                start.elapsed().saturating_sub(written).as_secs_f64() * 1e3
+            );
             store.remove(&digest).await?;
         }
         small_blobs(&store).await

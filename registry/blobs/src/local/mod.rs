@@ -5,11 +5,13 @@
 //! checkpoint covers. Bytes that wait to be written are bounded per session and for the whole store.
 
 mod commit;
+mod failure;
 mod layout;
 mod pool;
 mod session;
 #[cfg(test)]
 mod tests;
+mod write_job;
 mod writer;
 
 pub use writer::LocalWriter;

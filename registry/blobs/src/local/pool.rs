@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{lock, session::Session};
+use super::{lock, session::Session, write_job::WriteJob};
 
 /// Threads per core: one that hashes, and one more for when that waits for the disk.
 const THREADS_PER_CORE: usize = 2;
@@ -18,7 +18,7 @@ const THREADS_PER_CORE: usize = 2;
 /// an upload does not start a thread per chunk.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// The threads and the sessions that wait for one.
+/// The threads and the work that waits for one.
 #[derive(Debug)]
 pub(super) struct WriterPool {
     state: Mutex<State>,
@@ -28,7 +28,7 @@ pub(super) struct WriterPool {
 
 #[derive(Debug, Default)]
 struct State {
-    ready: VecDeque<Arc<Session>>,
+    ready: VecDeque<Work>,
     threads: usize,
     idle: usize,
 }
@@ -41,8 +41,17 @@ impl WriterPool {
 
     /// Gives a session a turn as soon as a thread is free. Does not block.
     pub(super) fn submit(self: &Arc<Self>, session: Arc<Session>) {
+        self.queue(Work::Turn(session));
+    }
+
+    /// Has a thread carry out a write if one comes to it before it is taken back. Does not block.
+    pub(super) fn offer(self: &Arc<Self>, job: Arc<WriteJob>) {
+        self.queue(Work::Write(job));
+    }
+
+    fn queue(self: &Arc<Self>, work: Work) {
         let mut state = lock(&self.state);
-        state.ready.push_back(session);
+        state.ready.push_back(work);
         if state.ready.len() <= state.idle {
             self.wake.notify_one();
         } else if state.threads < self.most_threads {
@@ -51,6 +60,13 @@ impl WriterPool {
             tokio::task::spawn_blocking(move || thread.run_blocking());
         }
     }
+}
+
+/// Something for a thread to do.
+#[derive(Debug)]
+enum Work {
+    Turn(Arc<Session>),
+    Write(Arc<WriteJob>),
 }
 
 /// A thread of the pool; counted until it ends, even if its runtime ends before it has begun.
@@ -64,13 +80,17 @@ impl Thread {
         let pool = Arc::clone(&self.pool);
         let mut state = lock(&pool.state);
         loop {
-            if let Some(session) = state.ready.pop_front() {
+            if let Some(work) = state.ready.pop_front() {
                 drop(state);
-                let again = session.turn_blocking();
+                let again = match work {
+                    Work::Turn(session) => session.turn_blocking().then_some(Work::Turn(session)),
+                    Work::Write(job) => {
+                        job.run_blocking();
+                        None
+                    }
+                };
                 state = lock(&pool.state);
-                if again {
-                    state.ready.push_back(session);
-                }
+                state.ready.extend(again);
                 continue;
             }
             state.idle += 1;

@@ -6,17 +6,22 @@
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice},
+    io,
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
-use bytes::Bytes;
 use registry_types::{DigestHasher, HashState, UploadId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-use super::{Shared, lock};
+use super::{
+    Shared,
+    failure::Failure,
+    lock,
+    pool::WriterPool,
+    write_job::{Queued, UnderWay, Write},
+};
 use crate::BlobError;
 
 /// Most bytes of one session that wait to be written. Enough to keep hashing while the socket is read, few
@@ -57,20 +62,6 @@ struct Queue {
     failure: Option<Failure>,
 }
 
-/// A chunk and the room it takes, given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Queued {
-    bytes: Bytes,
-    _room: [OwnedSemaphorePermit; 2],
-}
-
-impl Queued {
-    /// A chunk with the room it has in its session's queue and in the store's.
-    pub(super) fn new(bytes: Bytes, room: [OwnedSemaphorePermit; 2]) -> Self {
-        Self { bytes, _room: room }
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Ingest {
     pub(super) file: Arc<File>,
@@ -85,34 +76,6 @@ struct SyncState {
     lost: bool,
     /// The file's name is durable.
     named: bool,
-}
-
-/// Why a session takes no more bytes. Kept, since every later call has to say it.
-#[derive(Debug, Clone)]
-enum Failure {
-    Full,
-    Lost,
-    Io { action: &'static str, what: String, code: Option<i32>, kind: io::ErrorKind },
-}
-
-impl Failure {
-    fn of(action: &'static str, path: &Path, error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
-            kind => Self::Io { action, what: path.display().to_string(), code: error.raw_os_error(), kind },
-        }
-    }
-
-    fn error(&self, id: UploadId) -> BlobError {
-        match self {
-            Self::Full => BlobError::Full,
-            Self::Lost => BlobError::UploadLost { id },
-            Self::Io { action, what, code, kind } => {
-                let source = code.map_or_else(|| (*kind).into(), io::Error::from_raw_os_error);
-                BlobError::Io { action, what: what.clone(), source }
-            }
-        }
-    }
 }
 
 impl Session {
@@ -208,17 +171,18 @@ impl Session {
 
     /// Hashes and writes what is queued, until the file is `until` bytes long or the queue is empty.
     fn drain(&self, ingest: &mut Option<Ingest>, until: u64) -> Result<(), BlobError> {
+        let failed = |error| self.fail(Failure::of("write", &self.path, &error));
+        let mut under_way = UnderWay::default();
         loop {
             let batch = self.next_batch()?;
+            under_way.settle_blocking().map_err(failed)?;
             if batch.is_empty() {
                 return Ok(());
             }
             let Some(ingest) = ingest.as_mut() else { return Err(self.fail(Failure::Lost)) };
-            if let Err(error) = ingest.write(&batch) {
-                return Err(self.fail(Failure::of("write", &self.path, &error)));
-            }
+            ingest.take_in(batch, &self.shared.pool, &mut under_way).map_err(failed)?;
             if ingest.hasher.length() >= until {
-                return Ok(());
+                return under_way.settle_blocking().map_err(failed);
             }
         }
     }
@@ -316,114 +280,38 @@ impl Drop for Session {
 }
 
 impl Ingest {
-    fn write(&mut self, batch: &[Queued]) -> io::Result<()> {
+    /// Hashes a batch and has it written.
+    fn take_in(
+        &mut self,
+        batch: Vec<Queued>,
+        pool: &Arc<WriterPool>,
+        under_way: &mut UnderWay,
+    ) -> io::Result<()> {
+        let length: usize = batch.iter().map(|chunk| chunk.bytes.len()).sum();
         let offset = self.hasher.length();
+        let end = offset + length as u64;
+        let write_back = (end - self.written_back >= WRITEBACK_STEP).then_some(self.written_back..end);
+        if let Some(range) = &write_back {
+            self.written_back = range.end;
+        }
+        let batch = Arc::new(batch);
+        let write = Write { file: Arc::clone(&self.file), batch: Arc::clone(&batch), offset, write_back };
+        if length >= BATCH {
+            under_way.offer(pool, write);
+            self.hash(&batch);
+            return Ok(());
+        }
+        // The end of an upload, or a small one: not worth another thread.
+        self.hash(&batch);
+        write.run_blocking()
+    }
+
+    fn hash(&mut self, batch: &[Queued]) {
         for chunk in batch {
             self.hasher.update(&chunk.bytes);
         }
-        let mut slices: Vec<IoSlice<'_>> = batch.iter().map(|chunk| IoSlice::new(&chunk.bytes)).collect();
-        write_all_at(&self.file, &mut slices, offset)?;
-        let ready = self.hasher.length() - self.written_back;
-        if ready >= WRITEBACK_STEP {
-            registry_io::start_writeback(&self.file, self.written_back, ready)?;
-            self.written_back += ready;
-        }
-        Ok(())
     }
-}
-
-/// Slices that one call takes: the kernel's limit (`IOV_MAX`).
-const MOST_SLICES: usize = 1024;
-
-fn write_all_at(file: &File, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
-    while !slices.is_empty() {
-        let (first, _) = slices.split_at(slices.len().min(MOST_SLICES));
-        match rustix::io::pwritev(file, first, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                IoSlice::advance_slices(&mut slices, count);
-                offset += count as u64;
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use registry_types::Algorithm;
-
-    use super::*;
-    use crate::{BlobStore, BlobWriter, LocalBlobs, suite::nothing_yet};
-
-    #[tokio::test]
-    async fn after_a_failed_sync_the_session_is_lost_for_good() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = LocalBlobs::in_directory(folder.path().to_owned()).await.expect("opened");
-        let id = UploadId::random();
-        let mut writer = store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
-        writer.write(Bytes::from_static(b"bytes")).await.expect("written");
-        let progress = writer.checkpoint().await.expect("durable");
-        let session = store.shared.live_session(id).expect("alive");
-        let error = session
-            .sync_blocking(&mut lock(&session.sync), || Err(io::Error::from_raw_os_error(5)))
-            .expect_err("made to fail");
-        assert!(matches!(error, BlobError::Io { action: "sync", .. }), "{error}");
-        assert!(!session.path.exists(), "its bytes are not to be trusted");
-        // The file could be synced again without an error: it must not be asked.
-        assert!(writer.checkpoint().await.is_err());
-        assert!(writer.write(Bytes::from_static(b"more")).await.is_err());
-        assert!(writer.commit(&registry_types::Digest::sha256(b"bytes")).await.is_err());
-        let error = store.resume(id, &progress).await.expect_err("nothing is there");
-        assert!(matches!(error, BlobError::UploadLost { .. }), "{error}");
-    }
-
-    #[tokio::test]
-    async fn what_waits_is_bounded_per_session_and_for_the_store() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let store = LocalBlobs::in_directory(folder.path().to_owned()).await.expect("opened");
-        let (mut sessions, mut idle) = (Vec::new(), Vec::new());
-        let bytes = Bytes::from(vec![7; 3 * SESSION_QUEUE]);
-        let digest = registry_types::Digest::sha256(&bytes);
-        for _ in 0..16 {
-            let id = UploadId::random();
-            idle.push(store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("a session"));
-            sessions.push(store.shared.live_session(id).expect("alive"));
-        }
-        // No disk at all: whoever writes waits for the file's end.
-        let stalled: Vec<_> = sessions.iter().map(|session| lock(&session.ingest)).collect();
-        let mut writers = tokio::task::JoinSet::new();
-        for mut writer in idle {
-            let bytes = bytes.clone();
-            writers.spawn(async move {
-                writer.write(bytes).await?;
-                writer.commit(&digest).await
-            });
-        }
-        let queued = || sessions.iter().map(|session| lock(&session.queue).length).collect::<Vec<_>>();
-        for _ in 0..200 {
-            tokio::task::yield_now().await;
-        }
-        let lengths = queued();
-        assert!(lengths.iter().all(|&length| length <= SESSION_QUEUE), "{lengths:?}");
-        let total: usize = lengths.iter().sum();
-        assert_eq!(total, super::super::STORE_QUEUE, "the room is used, and no more");
-        drop(stalled);
-        for size in writers.join_all().await {
-            assert_eq!(size.expect("stored"), bytes.len() as u64);
-        }
-    }
-
-    #[test]
-    fn more_slices_than_one_call_takes_are_written_whole() {
-        let file = tempfile::tempfile().expect("a temporary file");
-        let bytes: Vec<u8> = (0..5000_u32).map(|place| place as u8).collect();
-        let mut slices: Vec<IoSlice<'_>> = bytes.chunks(1).map(IoSlice::new).collect();
-        write_all_at(&file, &mut slices, 10).expect("written");
-        let mut read = vec![0; bytes.len()];
-        std::os::unix::fs::FileExt::read_exact_at(&file, &mut read, 10).expect("all is there");
-        assert!(read == bytes);
-    }
-}
+mod tests;

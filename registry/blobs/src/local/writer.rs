@@ -10,7 +10,8 @@ use super::{
     STORE_QUEUE,
     commit::commit_blocking,
     run_blocking,
-    session::{BATCH, Queued, Session},
+    session::{BATCH, Session},
+    write_job::Queued,
 };
 use crate::{BlobError, BlobWriter};
 
