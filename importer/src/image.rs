@@ -55,6 +55,7 @@ impl Image {
             .await
             .map_err(|error| ImportError::source(reference, error))?;
         let (config, layers) = check_manifest(reference, &resolved)?;
+        let resolved = without_distant_index(resolved);
         let config_bytes = read_config(source, reference, &config).await?;
         let not_an_image =
             |reason: String| ImportError::NotAnImage { image: Box::new(reference.clone()), reason };
@@ -105,6 +106,16 @@ fn check_manifest(
             reason: format!("its manifest is of type {}", view.media_type),
         }),
     }
+}
+
+/// Leaves out an index that leads to the image only through another index: the node would not have that one,
+/// and a name for an index without its parts is broken.
+fn without_distant_index(mut resolved: ResolvedImage) -> ResolvedImage {
+    resolved.index = resolved.index.filter(|(descriptor, bytes)| {
+        ManifestView::parse(bytes, Some(&descriptor.media_type))
+            .is_ok_and(|view| view.manifests.iter().any(|child| child.digest == resolved.manifest.digest))
+    });
+    resolved
 }
 
 async fn read_config(
@@ -226,6 +237,15 @@ mod tests {
             ]
         );
         assert_eq!(image.names[2].target.platform, None);
+    }
+
+    #[test]
+    fn an_index_of_indexes_is_left_out() {
+        let near = FakeImage::new("one", &[b"layer"]).in_index();
+        assert!(without_distant_index(near.resolved()).index.is_some());
+        let mut distant = near.clone();
+        distant.index = FakeImage::new("two", &[b"layer"]).in_index().index;
+        assert!(without_distant_index(distant.resolved()).index.is_none());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! name and digest, the CRI's label, complete and unpacked content. No Docker image, no temporary tar, no
 //! registry access from inside the cluster is needed.
 
+mod client_source;
 mod docker;
 mod error;
 mod image;
@@ -18,6 +19,7 @@ mod source;
 mod testing;
 mod transfer;
 
+pub use client_source::ClientSource;
 pub use docker::{DockerAddress, TlsFiles};
 pub use error::{ImportError, SourceError};
 pub use import::import;

@@ -45,7 +45,8 @@ pub trait ImageSource: Send + Sync {
         platform: &'a Platform,
     ) -> BoxFuture<'a, Result<ResolvedImage, SourceError>>;
 
-    /// Opens a config or layer of `image`. The importer checks the length; the node checks the digest.
+    /// Opens a config or layer of `image`. The importer checks the length; the node checks the digest. It may
+    /// wait for its turn, so the importer sets it no limit: one that the source reaches must be its own error.
     ///
     /// # Errors
     /// When the blob is absent or the source cannot be read.

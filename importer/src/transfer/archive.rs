@@ -73,8 +73,7 @@ impl<W: AsyncWrite + Unpin> ArchiveWriter<'_, W> {
                 let reference = &image.reference;
                 let failed =
                     |error: crate::SourceError| FeedError::Other(ImportError::source(reference, error));
-                let opened = self.unstalled(self.source.open(reference, &part.descriptor)).await?;
-                let mut reader = opened.map_err(failed)?;
+                let mut reader = self.source.open(reference, &part.descriptor).await.map_err(failed)?;
                 self.put(&header(&name, *size)).await?;
                 let mut buffer = vec![0; BUFFER];
                 let mut left = *size;

@@ -92,6 +92,19 @@ impl Layout {
         MadeImage { resolved, manifest, config, layers: descriptors }
     }
 
+    /// Makes the folder an OCI layout of `image` alone, for others to read.
+    pub(crate) fn finish(&self, image: &MadeImage) {
+        let index = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [image.manifest],
+        });
+        std::fs::write(self.folder().join("index.json"), index.to_string()).unwrap();
+        std::fs::write(self.folder().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Names an image once more.
     pub(crate) fn insert(&mut self, name: &str, image: ResolvedImage) {
         self.images.insert(name.parse::<ImageReference>().unwrap().to_string(), image);

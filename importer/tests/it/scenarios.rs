@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use importer::{ImageState, ImportOptions, NodeReport, NodeState, Report, import};
+use importer::{ClientSource, ImageState, ImportOptions, NodeReport, NodeState, Report, import};
+
+use registry_client::{Client, Source};
 
 use crate::{
     cri::Runtime,
@@ -17,6 +19,7 @@ pub(crate) async fn run_all(cluster: &Cluster<'_>) {
     first_then_nothing_then_a_name(cluster).await;
     only_the_changed_layer_is_sent_and_pods_start(cluster).await;
     an_index_digest_can_be_used(cluster).await;
+    an_image_comes_from_a_layout_on_disk(cluster).await;
     a_dry_run_sends_nothing(cluster).await;
     earlier_images_are_unpinned(cluster).await;
 }
@@ -155,6 +158,22 @@ async fn an_index_digest_can_be_used(cluster: &Cluster<'_>) {
     assert_eq!(cluster.record(SERVER, &by_index).unwrap().0, index);
     let mut runtime = Runtime::connect(&cluster.socket(AGENT)).await;
     assert_eq!(runtime.run_to_end("by-index", &by_index).await, Ok(0));
+}
+
+async fn an_image_comes_from_a_layout_on_disk(cluster: &Cluster<'_>) {
+    let name = "gitlab.iceymoss:5050/root/disk:v1";
+    let mut layout = Layout::new();
+    let image = printing(&mut layout, "disk", "from disk");
+    layout.finish(&image);
+    let client = Client::builder().build().unwrap();
+    let local = Source::layout(layout.folder(), None).await.unwrap();
+    let source = ClientSource::new(client).with(name.parse().unwrap(), local);
+    let report = import(&cluster.options(&[name]), Arc::new(source), Arc::new(())).await.unwrap();
+    assert_eq!(states(&report), [NodeState::Imported; 2]);
+    let mut runtime = Runtime::connect(&cluster.socket(SERVER)).await;
+    assert_eq!(runtime.run_to_end("from-disk", name).await, Ok(0));
+    let log = cluster.engine.docker(&["exec", SERVER, "cat", "/tmp/from-disk.log"]);
+    assert!(log.contains("from disk"), "{log}");
 }
 
 async fn a_dry_run_sends_nothing(cluster: &Cluster<'_>) {
