@@ -21,17 +21,19 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
     type Writer: BlobWriter;
 
     /// Opens a session's data for writing at `progress`: a new session has a fresh state of length 0; one that
-    /// goes on after a crash is cut back to `progress.length` first.
+    /// goes on after a crash is cut back to `progress.length` first. A session that still has a writer is taken
+    /// over: the old writer gets [`BlobError::UploadLost`] and no longer reaches the data.
     ///
     /// # Errors
     /// [`BlobError::UploadLost`] when fewer bytes than `progress.length` are there.
     fn resume(&self, id: UploadId, progress: &HashState)
     -> impl Future<Output = Answer<Self::Writer>> + Send;
 
-    /// Removes a session's data, if there is any.
+    /// Removes a session's data, if there is any. A writer at work gets [`BlobError::UploadLost`].
     fn abort(&self, id: UploadId) -> impl Future<Output = Answer<()>> + Send;
 
-    /// `None` when the blob is not here.
+    /// `None` when the blob is not here. A blob may be found moments before its commit has answered, and is not
+    /// durable until then: what refers to it goes by the answer, not by this.
     fn open(&self, digest: &Digest) -> impl Future<Output = Answer<Option<BlobHandle>>> + Send;
 
     /// Removes a blob's bytes; false when there were none. Only for collectors: references must be gone first.

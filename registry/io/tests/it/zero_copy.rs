@@ -73,6 +73,25 @@ async fn responses_kept_alive_on_one_connection_have_the_right_digests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_that_are_not_in_the_page_cache_are_read_in_first() {
+    let bytes = content(LENGTH, 10);
+    let file = file_of(&bytes);
+    let sent = Arc::clone(&file);
+    let handler: Handler = Arc::new(move |_, sender| {
+        // Only clean pages leave the page cache.
+        sent.sync_all().expect("synced");
+        rustix::fs::fadvise(&sent, 0, None, rustix::fs::Advice::DontNeed).expect("dropped");
+        Response::new(sender.body(Arc::clone(&sent), 3, LENGTH as u64 - 3).boxed())
+    });
+    let mut client = Client::connect(serve(handler).await).await;
+    for _ in 0..3 {
+        client.ask(&[("GET", "/")]).await;
+        let answer = timeout(PATIENCE, client.answer(false)).await.expect("in time").expect("an answer");
+        assert!(answer.body == bytes[3..], "the cold file's bytes differ");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pipelined_requests_of_all_kinds_are_answered_in_order() {
     let bytes = content(LENGTH, 2);
     let mut client = Client::connect(serve(files(&bytes)).await).await;
