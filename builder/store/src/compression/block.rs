@@ -40,18 +40,18 @@ impl BlockCompressor {
         }
     }
 
-    /// Replaces `output` by the compressed `block`.
-    pub(super) fn compress(&mut self, block: &[u8], output: &mut Vec<u8>) -> io::Result<()> {
+    /// Compresses `block` into the first bytes of `room`, which grows as needed and never shrinks; returns how many.
+    pub(super) fn compress(&mut self, block: &[u8], room: &mut Vec<u8>) -> io::Result<usize> {
         let bound = match self {
             Self::Gzip(compressor) => compressor.gzip_compress_bound(block.len()),
             Self::Zstd(_) => zstd::zstd_safe::compress_bound(block.len()),
         };
-        output.resize(bound, 0);
-        let length = match self {
-            Self::Gzip(compressor) => compressor.gzip_compress(block, output).map_err(io::Error::other)?,
-            Self::Zstd(compressor) => compressor.compress_to_buffer(block, &mut output[..])?,
-        };
-        output.truncate(length);
-        Ok(())
+        if room.len() < bound {
+            room.resize(bound, 0);
+        }
+        match self {
+            Self::Gzip(compressor) => compressor.gzip_compress(block, room).map_err(io::Error::other),
+            Self::Zstd(compressor) => compressor.compress_to_buffer(block, &mut room[..]),
+        }
     }
 }

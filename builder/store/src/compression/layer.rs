@@ -41,6 +41,7 @@ pub struct LayerWriter<S> {
     /// Buffers that came back from the workers.
     spare: Vec<Job>,
     wrote_block: bool,
+    /// Of what was not compressed; the pool hashes the rest.
     diff: DigestHasher,
     blob: DigestHasher,
 }
@@ -51,7 +52,8 @@ impl<S: Write> LayerWriter<S> {
         std::thread::available_parallelism().map_or(1, usize::from)
     }
 
-    /// A layer into `sink`, compressed by `threads` workers (their number never changes the bytes).
+    /// A layer into `sink`, compressed by `threads` workers (their number never changes the bytes) beside
+    /// one that hashes.
     pub fn new(sink: S, compression: Compression, threads: usize) -> io::Result<Self> {
         let pool = match compression {
             Compression::None => None,
@@ -78,6 +80,9 @@ impl<S: Write> LayerWriter<S> {
             }
             while self.take_block()? {}
         }
+        if let Some(pool) = self.pool.take() {
+            self.diff = pool.finish()?;
+        }
         self.sink.flush()?;
         let digests = LayerDigests {
             diff_size: self.diff.length(),
@@ -90,7 +95,6 @@ impl<S: Write> LayerWriter<S> {
     }
 
     fn send_block(&mut self) -> io::Result<()> {
-        self.diff.update(&self.block);
         if self.pool.as_ref().is_some_and(Pool::is_full) {
             self.take_block()?;
         }
@@ -108,8 +112,8 @@ impl<S: Write> LayerWriter<S> {
     /// Writes the oldest block to the sink; `false` if none is under way.
     fn take_block(&mut self) -> io::Result<bool> {
         let Some(job) = self.pool.as_mut().map(Pool::take).transpose()?.flatten() else { return Ok(false) };
-        self.blob.update(&job.compressed);
-        self.sink.write_all(&job.compressed)?;
+        self.blob.update(job.compressed());
+        self.sink.write_all(job.compressed())?;
         self.spare.push(job);
         Ok(true)
     }

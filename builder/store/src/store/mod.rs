@@ -89,6 +89,15 @@ impl Store {
         Ok(Some(record))
     }
 
+    /// Puts the snapshots that are there now on the disk, so that they outlast a power cut. It writes out everything
+    /// the file system holds, so call it once when a build is done, or never on a machine that is thrown away.
+    pub fn sync(&self) -> Result<()> {
+        let snapshots = self.snapshots.list()?;
+        let root = std::fs::File::open(&self.root).at("opening", &self.root)?;
+        rustix::fs::syncfs(&root).at("syncing", &self.root)?;
+        self.snapshots.mark_synced(&snapshots)
+    }
+
     fn remove_leftovers(&self) -> Result<()> {
         self.content.remove_leftovers()?;
         self.snapshots.remove_leftovers()?;

@@ -3,6 +3,10 @@
 //! `snapshots/HEX/fs` holds the files in overlay's form, `snapshots/HEX/record.json` the parent. A snapshot is made
 //! under `snapshots/pending/` and appears by one rename, so it is whole or not there; what a killed process left in
 //! `pending` is removed by the next one that has the store to itself.
+//!
+//! The many files of a snapshot are not synced one by one. A snapshot carries the id of the boot it was made in until
+//! [`super::Store::sync`] has put it on the disk; one of an earlier boot that was not is removed by the first process
+//! that opens the store, since a power cut may have emptied its files.
 
 use std::fs;
 use std::os::fd::AsFd as _;
@@ -62,6 +66,8 @@ impl std::fmt::Display for SnapshotId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     parent: Option<SnapshotId>,
+    /// The boot in which it was made, unless it is known to be on the disk.
+    unsynced_since_boot: Option<String>,
 }
 
 /// A committed snapshot.
@@ -184,8 +190,32 @@ impl Snapshots {
         Ok(files::read_record::<Record>(&self.record_path(id))?.and_then(|record| record.parent))
     }
 
-    /// Removes what killed processes left. Only for who holds the store alone.
+    /// Notes of the snapshots in `ids` that they are on the disk.
+    pub(super) fn mark_synced(&self, ids: &[SnapshotId]) -> Result<()> {
+        for id in ids {
+            let path = self.record_path(id);
+            if let Some(record) = files::read_record::<Record>(&path)?
+                && record.unsynced_since_boot.is_some()
+            {
+                files::write_record(&path, &Record { unsynced_since_boot: None, ..record })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what killed processes and power cuts left. Only for who holds the store alone.
     pub(super) fn remove_leftovers(&self) -> Result<()> {
+        for id in self.list()? {
+            let whole = match files::read_record::<Record>(&self.record_path(&id)) {
+                Ok(record) => record
+                    .is_some_and(|record| record.unsynced_since_boot.is_none_or(|boot| boot == boot_id())),
+                Err(StoreError::Record { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            if !whole {
+                self.remove(&id)?;
+            }
+        }
         let pending = self.directory.join(PENDING);
         for name in files::names_in(&pending)? {
             remove_directory(&pending.join(name))?;
@@ -236,7 +266,8 @@ impl Upper {
     /// one stays and is returned.
     pub fn commit(mut self, id: SnapshotId) -> Result<Snapshot> {
         remove_directory(&self.work())?;
-        files::write_record(&self.directory.join(RECORD), &Record { parent: self.parent })?;
+        let record = Record { parent: self.parent, unsynced_since_boot: Some(boot_id()) };
+        files::write_record(&self.directory.join(RECORD), &record)?;
         let place = self.snapshots.path(&id);
         match rustix::fs::rename(&self.directory, &place) {
             Ok(()) => {
@@ -259,6 +290,11 @@ impl Drop for Upper {
             let _ = remove_directory(&self.directory);
         }
     }
+}
+
+/// Tells this boot of the machine from others; empty where the kernel does not say.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 fn remove_directory(path: &Path) -> Result<()> {

@@ -258,6 +258,27 @@ fn what_a_killed_process_left_is_removed() {
 }
 
 #[test]
+fn snapshots_of_an_earlier_boot_stay_only_if_synced() {
+    let (root, store) = open();
+    let [synced, lost] = [b"synced", b"lost!!"].map(|key| SnapshotId::from_key(Digest::sha256(key)));
+    store.snapshots.prepare(None).unwrap().commit(synced).unwrap();
+    store.sync().unwrap();
+    store.snapshots.prepare(None).unwrap().commit(lost).unwrap();
+    drop(store);
+    let store = Store::open(root.path()).unwrap();
+    assert_eq!(store.snapshots.list().unwrap().len(), 2, "this boot's are whole");
+    for id in [synced, lost] {
+        let record = store.snapshots.record_path(&id);
+        let text = fs::read_to_string(&record).unwrap();
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        fs::write(&record, text.replace(boot.trim(), "another boot")).unwrap();
+    }
+    drop(store);
+    let store = Store::open(root.path()).unwrap();
+    assert_eq!(store.snapshots.list().unwrap(), [synced]);
+}
+
+#[test]
 fn trees_deeper_than_open_files_allow_are_removed() {
     let (_root, store) = open();
     let upper = store.snapshots.prepare(None).unwrap();
