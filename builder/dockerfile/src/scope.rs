@@ -5,6 +5,7 @@
 //! `ARG` with the same name the later one counts. A stage that starts from another inherits that one's scope.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use registry_types::Platform;
 
@@ -82,10 +83,18 @@ impl Variables for Environment {
 }
 
 /// The scope of `FROM`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct GlobalScope {
     environment: Environment,
     build_args: BTreeMap<String, String>,
+}
+
+/// Shows names only: the value of a proxy argument may hold a password.
+impl fmt::Debug for GlobalScope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.environment.names().chain(self.build_args.keys().map(String::as_str));
+        formatter.debug_set().entries(names).finish()
+    }
 }
 
 impl GlobalScope {

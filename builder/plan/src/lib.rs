@@ -20,7 +20,8 @@ pub use key::{StepKey, base_key, copy_key, run_key, workdir_key};
 pub use platform::{normalized, parse_platform};
 pub use request::{BaseImages, Outcome, Plan, PlannedStage, Request, plan};
 pub use step::{
-    Chmod, CopyFile, CopyPath, CopyStep, Ownership, Principal, RunFile, RunStep, Step, StepKind, WorkdirStep,
+    Chmod, CopyFile, CopyPath, CopyStep, Ownership, Principal, Proxies, RunFile, RunStep, Step, StepKind,
+    WorkdirStep,
 };
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The entry: a request in, a plan out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use builder_dockerfile::{Dockerfile, Expander, GlobalScope, InstructionKind, PROXY_ARGUMENTS, Source};
 use registry_types::{ImageReference, Platform};
@@ -13,7 +14,7 @@ use crate::platform::normalized;
 use crate::step::{Step, StepKind};
 
 /// What to plan.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request<'a> {
     pub source: &'a Source,
     pub dockerfile: &'a Dockerfile,
@@ -26,6 +27,21 @@ pub struct Request<'a> {
     pub build_platform: Platform,
     /// The platform of the image; that of the build, and of the base image, if not given.
     pub target_platform: Option<Platform>,
+}
+
+/// Shows no value of a build argument: a proxy's may hold a password.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Request")
+            .field("source", &self.source.name())
+            .field("target", &self.target)
+            .field("build_args", &self.build_args.keys())
+            .field("labels", &self.labels)
+            .field("build_platform", &self.build_platform)
+            .field("target_platform", &self.target_platform)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Configs of base images as far as they are known.

@@ -52,11 +52,10 @@ impl IgnoreFile {
                 return Err(problem("a pattern must follow !"));
             }
             let cleaned = clean_path(written);
-            let cleaned = match cleaned.strip_prefix('/') {
-                Some(rest) if !rest.is_empty() => rest,
-                _ => cleaned.as_str(),
-            };
-            let rule = Rule::new(cleaned, exception).ok_or_else(|| problem("a [ or a \\ is misused"))?;
+            let relative = cleaned.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&cleaned);
+            // White space that a slash hid is at an end now.
+            let relative = clean_path(relative.trim());
+            let rule = Rule::new(&relative, exception).ok_or_else(|| problem("a [ or a \\ is misused"))?;
             rules.push(rule);
         }
         Ok(Self { rules })

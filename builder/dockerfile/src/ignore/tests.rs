@@ -48,6 +48,8 @@ fn single_patterns() {
         ("./a/../b", "b", true),
         ("a", "ab", false),
         ("*/b", "a/b/c", true),
+        ("** /", "any", true),
+        ("/ file", "file", true),
     ] {
         assert_eq!(ignored(pattern, path), expected, "{pattern} {path}");
     }

@@ -13,11 +13,11 @@ pub(super) fn parse(parts: Parts<'_>) -> Result<OnBuild, Error> {
     if parts.arguments.is_empty() {
         return Err(parts.wrong_arguments("an instruction"));
     }
-    let text = parts.text();
     let keyword = split(&parts.line.text, parts.arguments.clone(), parts.escape).keyword;
     let keyword = parts.line.spanned(keyword.start, keyword.end);
     refuse(&keyword.value).map_err(|problem| Error::new(problem, keyword.span))?;
-    let mut trigger = text.value;
+    // To its very end, spaces included, as other builders keep it in the image.
+    let mut trigger = parts.line.text.get(parts.arguments.start..).unwrap_or_default().to_owned();
     for heredoc in &parts.heredocs {
         trigger.push('\n');
         trigger.push_str(&heredoc.content);

@@ -296,6 +296,8 @@ fn triggers() {
         panic!("ONBUILD")
     };
     assert_eq!(trigger.trigger, "RUN cat <<E  x\nbody\nE");
+    let InstructionKind::OnBuild(spaced) = single("onbuild  VOLUME /v  ") else { panic!("ONBUILD") };
+    assert_eq!(spaced.trigger, "VOLUME /v  ");
     let again = parse_trigger(&Source::new("trigger", trigger.trigger)).expect("a trigger");
     assert!(matches!(again.kind, InstructionKind::Run(run) if run.heredocs[0].content == "body\n"));
     assert_eq!(

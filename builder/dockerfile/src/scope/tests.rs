@@ -122,3 +122,10 @@ fn proxies_come_in_both_spellings() {
     );
     assert!(proxy_environment(&given(&[])).is_empty());
 }
+
+#[test]
+fn values_are_not_shown_for_debugging() {
+    let scope = global(&[("HTTP_PROXY", "http://u:secret@p")], "");
+    let shown = format!("{scope:?}");
+    assert!(shown.contains("HTTP_PROXY") && !shown.contains("secret"), "{shown}");
+}

@@ -21,11 +21,7 @@ struct Parts<'a> {
 impl Dispatcher<'_> {
     pub(super) fn copy(&mut self, copy: Copy, from: CopyFrom) -> Result<CopyStep, Error> {
         self.refuse_switch("COPY --link", copy.link.as_ref(), "leave --link away: the image is the same")?;
-        self.refuse_switch(
-            "COPY --parents",
-            copy.parents.as_ref(),
-            "copy each directory by itself, or build with --engine buildkit",
-        )?;
+        self.refuse_switch("COPY --parents", copy.parents.as_ref(), "copy each directory by itself")?;
         self.refuse_exclude("COPY --exclude", &copy.exclude)?;
         self.files(Parts {
             keyword: "COPY",
@@ -41,7 +37,7 @@ impl Dispatcher<'_> {
     pub(super) fn add(&mut self, add: Add) -> Result<CopyStep, Error> {
         self.refuse_switch("ADD --link", add.link.as_ref(), "leave --link away: the image is the same")?;
         self.refuse_exclude("ADD --exclude", &add.exclude)?;
-        const FETCHED: &str = "fetch the file in a RUN step, or build with --engine buildkit";
+        const FETCHED: &str = "fetch it in a RUN step";
         if let Some(checksum) = &add.checksum {
             return Err(self.not_supported("ADD --checksum", checksum.span, FETCHED));
         }
@@ -86,11 +82,7 @@ impl Dispatcher<'_> {
 
     fn refuse_exclude(&self, what: &str, exclude: &[Text]) -> Result<(), Error> {
         match exclude.first() {
-            Some(first) => Err(self.not_supported(
-                what,
-                first.span,
-                "name the files in .dockerignore, or build with --engine buildkit",
-            )),
+            Some(first) => Err(self.not_supported(what, first.span, "name the files in .dockerignore")),
             None => Ok(()),
         }
     }

@@ -48,9 +48,14 @@ impl StageState {
         state
     }
 
-    /// A stage on another: it goes on where that one ended.
+    /// A stage on another: it goes on where that one ended, but for an `ARG` that covered an `ENV` of the image: the
+    /// `ENV` comes to light again.
     pub(crate) fn on_stage(base: &Self) -> Self {
         let mut state = base.clone();
+        for pair in &state.config.config.env {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            state.scope.set_env(name, value);
+        }
         state.config.config.on_build = Vec::new();
         state.cmd_is_own = false;
         state

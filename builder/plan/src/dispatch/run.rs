@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use builder_dockerfile::{CommandLine, Mount, Network, Run, RunMount, Security, proxy_environment};
+use builder_dockerfile::{
+    CommandLine, Mount, MountKind, Network, Run, RunMount, Security, proxy_environment,
+};
 
 use super::{Dispatcher, expand_error};
 use crate::error::Error;
-use crate::step::{RunFile, RunStep};
+use crate::step::{Proxies, RunFile, RunStep};
 
 /// Where a here-document that is a program of its own is put.
 const SCRIPT_DIRECTORY: &str = "/dev/pipes";
@@ -31,7 +33,14 @@ impl Dispatcher<'_> {
         let config = &self.state.config.config;
         let working_directory =
             if config.working_dir.is_empty() { "/".to_owned() } else { config.working_dir.clone() };
-        Ok(RunStep { arguments, environment, proxies, working_directory, user: config.user.clone(), file })
+        Ok(RunStep {
+            arguments,
+            environment,
+            proxies: Proxies { variables: proxies },
+            working_directory,
+            user: config.user.clone(),
+            file,
+        })
     }
 
     /// The words to execute. A here-document alone is the script, or a program when it starts with `#!`; one among
@@ -60,21 +69,21 @@ impl Dispatcher<'_> {
     fn refuse_flags(&self, run: &Run) -> Result<(), Error> {
         if let Some(mount) = run.flags.mounts.first() {
             let kind = self.mount_kind(mount)?;
-            return Err(self.not_supported(
-                format!("RUN --mount=type={kind}"),
-                mount.span,
-                "copy the files with COPY, or build with --engine buildkit",
-            ));
+            let instead = match kind {
+                MountKind::Bind => "copy the files with COPY",
+                MountKind::Cache => "leave the mount away: the step starts without the cache",
+                MountKind::Tmpfs => "leave the mount away and remove the files at the end of the step",
+                MountKind::Secret | MountKind::Ssh => {
+                    "build this file with BuildKit; a secret given by ARG or COPY would stay in the image"
+                }
+            };
+            return Err(self.not_supported(format!("RUN --mount=type={}", kind.name()), mount.span, instead));
         }
         if let Some(network) = run.flags.network.as_ref().filter(|network| network.value != Network::Default)
         {
             let what =
                 if network.value == Network::None { "RUN --network=none" } else { "RUN --network=host" };
-            return Err(self.not_supported(
-                what,
-                network.span,
-                "leave --network away, or build with --engine buildkit",
-            ));
+            return Err(self.not_supported(what, network.span, "leave --network away"));
         }
         if let Some(security) =
             run.flags.security.as_ref().filter(|security| security.value != Security::Sandbox)
@@ -82,26 +91,26 @@ impl Dispatcher<'_> {
             return Err(self.not_supported(
                 "RUN --security=insecure",
                 security.span,
-                "leave --security away, or build with --engine buildkit",
+                "leave --security away, or build this file with BuildKit",
             ));
         }
         if let Some(device) = run.flags.devices.first() {
             return Err(self.not_supported(
                 "RUN --device",
                 device.span,
-                "leave --device away, or build with --engine buildkit",
+                "leave --device away, or build this file with BuildKit",
             ));
         }
         Ok(())
     }
 
-    fn mount_kind(&self, mount: &RunMount) -> Result<&'static str, Error> {
+    fn mount_kind(&self, mount: &RunMount) -> Result<MountKind, Error> {
         let expand =
             |value: &str| self.expander.word(value, &self.state.scope).map(|expansion| expansion.text);
         let resolved = Mount::resolve(mount, expand).map_err(|error| match error.problem {
             builder_dockerfile::Problem::Expand(problem) => expand_error(problem, mount.span),
             _ => error.into(),
         })?;
-        Ok(resolved.kind.name())
+        Ok(resolved.kind)
     }
 }

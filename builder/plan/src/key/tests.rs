@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::graph::CopyFrom;
 use crate::request::{BaseImages, Outcome, PlannedStage, Request, plan};
-use crate::step::{Chmod, CopyFile, RunFile, StepKind};
+use crate::step::{Chmod, CopyFile, Proxies, RunFile, StepKind};
 
 fn platform() -> Platform {
     Platform::new("linux", "amd64", None)
@@ -20,7 +20,7 @@ fn run() -> RunStep {
     RunStep {
         arguments: vec!["/bin/sh".to_owned(), "-c".to_owned(), "make".to_owned()],
         environment: vec![("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())],
-        proxies: Vec::new(),
+        proxies: Proxies::default(),
         working_directory: "/".to_owned(),
         user: String::new(),
         file: None,
@@ -60,7 +60,7 @@ fn every_part_of_a_run_counts_but_proxies_and_order_do_not() {
     }
     let mut step = run();
     step.environment.reverse();
-    step.proxies.push(("http_proxy".to_owned(), "p".to_owned()));
+    step.proxies.variables.push(("http_proxy".to_owned(), "p".to_owned()));
     assert_eq!(key(&step), base);
     assert_ne!(run_key(&parent(), &run(), &Platform::new("linux", "arm64", None)), base);
     assert_ne!(run_key(&base, &run(), &platform()), base);

@@ -58,7 +58,7 @@ fn the_message_names_the_line_and_the_way_out() {
         error.render(&build.source),
         "Dockerfile:2:5: RUN --mount=type=secret in line 2 is not supported by the native engine\n   |\n\
          \x202 | RUN --mount=type=secret,id=x \\\n   |     ^^^^^^^^^^^^^^^^^^^^^^^^\n   \
-         = copy the files with COPY, or build with --engine buildkit"
+         = build this file with BuildKit; a secret given by ARG or COPY would stay in the image"
     );
 }
 

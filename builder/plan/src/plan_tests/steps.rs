@@ -24,8 +24,9 @@ fn a_run_has_words_variables_directory_and_user() {
 
 #[test]
 fn proxies_are_given_beside_variables_and_kept_out_of_the_image() {
-    let build =
-        Build::new("FROM scratch\nENV no_proxy=own\nRUN x\n").arg("HTTPS_PROXY", "p").arg("NO_PROXY", "n");
+    let build = Build::new("FROM scratch\nENV no_proxy=own\nRUN x\n")
+        .arg("HTTPS_PROXY", "http://u:secret@p")
+        .arg("NO_PROXY", "n");
     let plan = build.plan();
     let stage = plan.target().expect("a target");
     let Some(StepKind::Run(run)) =
@@ -33,9 +34,10 @@ fn proxies_are_given_beside_variables_and_kept_out_of_the_image() {
     else {
         panic!("RUN")
     };
-    let names: Vec<&str> = run.proxies.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = run.proxies.variables.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["HTTPS_PROXY", "https_proxy", "NO_PROXY"]);
     assert!(!String::from_utf8_lossy(&stage.config.to_json()).contains("HTTPS_PROXY"));
+    assert!(!format!("{run:?}").contains("secret"));
 }
 
 #[test]

@@ -49,13 +49,26 @@ pub struct RunStep {
     /// Variables of the image and declared arguments.
     pub environment: Vec<(String, String)>,
     /// Proxy variables, which are not part of the key. Those also in `environment` are already left out.
-    pub proxies: Vec<(String, String)>,
+    pub proxies: Proxies,
     /// Absolute.
     pub working_directory: String,
     /// `user[:group]`, names or numbers; empty for root.
     pub user: String,
     /// A script to put in place for this step only.
     pub file: Option<RunFile>,
+}
+
+/// Proxy variables. Their values often hold passwords, so printing them for debugging shows the names only.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Proxies {
+    /// Name and value.
+    pub variables: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Proxies {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(self.variables.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// A here-document that starts with `#!` and is run as a program.

@@ -1,6 +1,6 @@
 //! Configs and history compared with those of BuildKit 0.34.2 for the same Dockerfiles, base images and arguments.
 //!
-//! `golden.json` was written by running its Dockerfile frontend on each case; a case holds what went in (`dockerfile`,
+//! `golden.json` was written by running its Dockerfile frontend on each case (see `../golden`); a case holds what went in (`dockerfile`,
 //! `base`, `args`, `target`) and the image config that came out (`config`), with an empty list where it had none of layers.
 
 use std::collections::BTreeMap;
