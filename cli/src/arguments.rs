@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use registry_types::{AccountName, ActionSet, PathPattern, Subject};
+use registry_types::{AccountName, ActionSet, ImageReference, PathPattern, RegistryHost, Subject};
 
 use crate::failure::EXIT_CODES;
 
@@ -29,6 +29,56 @@ pub(crate) enum Command {
     /// Run a registry and manage who may use it
     #[command(subcommand)]
     Registry(RegistryCommand),
+    /// Bring images into every node of a k3d cluster, missing layers only
+    #[command(after_help = "\
+Examples:
+  slipway import --cluster mycluster gitlab.iceymoss:5050/root/hichat:7c0b862
+  slipway import --cluster mycluster --layout ./image localhost:5050/app:dev
+  docker save app:dev | slipway import --cluster mycluster --archive - localhost:5050/app:dev
+
+Every node is asked what it has, gets what it lacks, and is asked again whether its pods can use the image.
+DOCKER_HOST and Docker's contexts say where the nodes are. Exit code 1 when any node failed.")]
+    Import(Import),
+}
+
+/// How registries are reached.
+#[derive(Debug, Args)]
+pub(crate) struct ClientOptions {
+    /// A registry that may be reached by plain HTTP, or whose certificate need not be trusted; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", env = "SLIPWAY_INSECURE_REGISTRIES", value_delimiter = ',')]
+    pub(crate) insecure_registry: Vec<RegistryHost>,
+    /// PEM file with an authority to trust beside the system's; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Images, by the names that pods use
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<ImageReference>,
+    /// The cluster, as `k3d cluster list` names it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: String,
+    /// Take the image from an OCI layout folder instead of its registry
+    #[arg(long, value_name = "FOLDER", conflicts_with = "archive")]
+    pub(crate) layout: Option<PathBuf>,
+    /// Take the image from an OCI or Docker archive, or from standard input (`-`), instead of its registry
+    #[arg(long, value_name = "FILE")]
+    pub(crate) archive: Option<PathBuf>,
+    /// Ask the nodes, show what would be sent, and send nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Let the kubelet's garbage collection remove the images
+    #[arg(long)]
+    pub(crate) no_pin: bool,
+    /// Let go of earlier images of the same repositories that an import pinned
+    #[arg(long, conflicts_with = "no_pin")]
+    pub(crate) unpin_previous: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: OutputFormat,
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
 }
 
 #[derive(Debug, Subcommand)]

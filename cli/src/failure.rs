@@ -37,3 +37,26 @@ impl Failure {
         })
     }
 }
+
+impl From<registry_client::Error> for Failure {
+    fn from(error: registry_client::Error) -> Self {
+        use registry_client::Error;
+        let message = error.to_string();
+        match error {
+            Error::Unauthorized { .. } | Error::Denied { .. } => Self::Unauthorized(message),
+            Error::NotFound { .. } | Error::PlatformMissing { .. } => Self::NotFound(message),
+            Error::InsecureRefused { .. } | Error::Setting { .. } | Error::Malformed(_) => {
+                Self::Usage(message)
+            }
+            _ => Self::Failed(message),
+        }
+    }
+}
+
+/// A runtime for one command.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))
+}

@@ -2,7 +2,9 @@
 //! `slipway builder` or `slipway import`.
 
 mod arguments;
+mod client;
 mod failure;
+mod import;
 mod logging;
 mod registry;
 
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Registry(command) => registry::run(command),
+        Command::Import(arguments) => import::run(&arguments),
     }
 }
 

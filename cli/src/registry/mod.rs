@@ -9,13 +9,11 @@ use registry_types::AccountKind;
 
 use crate::{
     arguments::{KeyCommand, RegistryCommand},
-    failure::Failure,
+    failure::{Failure, runtime},
 };
 
 pub(crate) fn run(command: RegistryCommand) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(format!("cannot start the runtime: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match command {
             RegistryCommand::Serve(arguments) => serve::run(arguments).await,
             RegistryCommand::User(command) => accounts::run(AccountKind::User, command).await,

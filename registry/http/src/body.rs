@@ -11,15 +11,17 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use registry_io::{FileBody, FileSender, MappedBody};
+use registry_io::{FileBody, FileSender, MappedBody, PooledBody};
 
 /// How a connection sends files.
 #[derive(Debug, Clone)]
 pub(crate) enum FileTransport {
     /// HTTP/1.1 without TLS: sendfile below hyper.
     ZeroCopy(FileSender),
-    /// TLS, or several streams on one connection: windows of a mapping.
+    /// HTTP/1.1 on TLS: windows of a mapping.
     Mapped,
+    /// HTTP/2, where slow streams would hold windows for long: pooled buffers.
+    Pooled,
 }
 
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub(crate) enum ResponseBody {
     Full(Full<Bytes>),
     ZeroCopy(FileBody),
     Mapped(MappedBody),
+    Pooled(PooledBody),
 }
 
 impl ResponseBody {
@@ -43,6 +46,7 @@ impl ResponseBody {
         match transport {
             FileTransport::ZeroCopy(sender) => Self::ZeroCopy(sender.body(file, offset, length)),
             FileTransport::Mapped => Self::Mapped(MappedBody::new(file, offset, length)),
+            FileTransport::Pooled => Self::Pooled(PooledBody::new(file, offset, length)),
         }
     }
 }
@@ -59,6 +63,7 @@ impl Body for ResponseBody {
             Self::Full(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
             Self::ZeroCopy(body) => Pin::new(body).poll_frame(context),
             Self::Mapped(body) => Pin::new(body).poll_frame(context),
+            Self::Pooled(body) => Pin::new(body).poll_frame(context),
         }
     }
 
@@ -67,6 +72,7 @@ impl Body for ResponseBody {
             Self::Full(body) => body.is_end_stream(),
             Self::ZeroCopy(body) => body.is_end_stream(),
             Self::Mapped(body) => body.is_end_stream(),
+            Self::Pooled(body) => body.is_end_stream(),
         }
     }
 
@@ -75,6 +81,7 @@ impl Body for ResponseBody {
             Self::Full(body) => body.size_hint(),
             Self::ZeroCopy(body) => body.size_hint(),
             Self::Mapped(body) => body.size_hint(),
+            Self::Pooled(body) => body.size_hint(),
         }
     }
 }

@@ -83,7 +83,7 @@ pub(crate) async fn serve<H: Handler>(
             serve_http1(TokioIo::new(io), origin, handler, drain).await;
         }
         (Ok(Some(Opening::Http2)), _) => {
-            let origin = RequestOrigin { peer, secure: false, transport: FileTransport::Mapped };
+            let origin = RequestOrigin { peer, secure: false, transport: FileTransport::Pooled };
             serve_http2(TokioIo::new(stream), origin, handler, drain).await;
         }
         // Closed before a byte came, or silent for too long.
@@ -142,7 +142,8 @@ async fn serve_tls<H: Handler>(
         Err(_) => return,
     };
     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let origin = RequestOrigin { peer, secure: true, transport: FileTransport::Mapped };
+    let transport = if http2 { FileTransport::Pooled } else { FileTransport::Mapped };
+    let origin = RequestOrigin { peer, secure: true, transport };
     let io = TokioIo::new(stream);
     if http2 {
         serve_http2(io, origin, handler, drain).await;
