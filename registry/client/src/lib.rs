@@ -3,6 +3,7 @@
 //!
 //! Everything that comes back is verified against its digest and length before it is reported done; every
 //! transfer can go on after a cut; credentials go to the registry and to the token server it names, nowhere else.
+//! [`Source`] reads the same images from an OCI layout, an archive or a registry.
 
 mod auth;
 mod builder;
@@ -17,10 +18,12 @@ mod platform;
 mod progress;
 mod pull;
 mod push;
+mod raw;
 mod reply;
 mod request;
 mod retry;
 mod secret;
+mod source;
 
 mod transport;
 
@@ -34,4 +37,6 @@ pub use platform::select_platform;
 pub use progress::{Direction, Progress};
 pub use pull::BlobStream;
 pub use push::{BlobContent, Mount};
+pub use raw::RawReply;
 pub use secret::Secret;
+pub use source::{LocalSource, RegistrySource, Source};

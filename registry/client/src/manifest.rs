@@ -7,10 +7,10 @@ use registry_types::{Descriptor, Digest, ManifestKind, ManifestView, MediaType, 
 use crate::{Error, Repository, auth::Scope, platform::select_platform, request::Call, transport::Payload};
 
 /// Longest manifest that is read, in bytes. The specification asks registries for 4 MiB; some take more.
-const LONGEST_MANIFEST: u64 = 8 << 20;
+pub(crate) const LONGEST_MANIFEST: u64 = 8 << 20;
 
 /// How deep indexes may lie within indexes before an image is reached.
-const DEEPEST_INDEX: usize = 4;
+pub(crate) const DEEPEST_INDEX: usize = 4;
 
 /// What is asked for where the caller names nothing: images and indexes, OCI before Docker.
 const ACCEPTED: [&str; 4] = [
@@ -52,40 +52,47 @@ pub struct ImageManifest {
     pub index: Option<Manifest>,
 }
 
-impl ImageManifest {
-    /// Goes down from `top` to the image for `platform`; `child` brings a manifest by its descriptor.
-    pub(crate) async fn choose<F>(
-        top: Manifest,
-        platform: &Platform,
-        image: &str,
-        child: F,
-    ) -> Result<Self, Error>
-    where
-        F: AsyncFn(&Descriptor) -> Result<Manifest, Error>,
-    {
-        let mut index = None;
-        let mut manifest = top;
-        for _ in 0..=DEEPEST_INDEX {
-            let view = manifest.view()?;
-            match view.kind {
-                ManifestKind::Image => return Ok(Self { manifest, view, index }),
-                ManifestKind::Index => {
-                    let next = child(select_platform(&view.manifests, platform, image)?).await?;
-                    index.get_or_insert(manifest);
-                    manifest = next;
-                }
-                ManifestKind::Opaque => {
-                    return Err(Error::NotFound {
-                        what: "an image".to_owned(),
-                        place: format!("{image}, which is of type {}", manifest.media_type),
-                    });
-                }
+/// The way down from what a reference names to one image.
+pub(crate) struct Chooser<'a> {
+    platform: &'a Platform,
+    /// For messages.
+    image: &'a str,
+    index: Option<Manifest>,
+    depth: usize,
+}
+
+/// Where the way leads next.
+pub(crate) enum Step {
+    Found(Box<ImageManifest>),
+    /// This manifest is to be fetched and given to the next step.
+    Below(Box<Descriptor>),
+}
+
+impl<'a> Chooser<'a> {
+    pub(crate) fn new(platform: &'a Platform, image: &'a str) -> Self {
+        Self { platform, image, index: None, depth: 0 }
+    }
+
+    pub(crate) fn step(&mut self, manifest: Manifest) -> Result<Step, Error> {
+        let no_image = |place: String| Error::NotFound { what: "an image".to_owned(), place };
+        let view = manifest.view()?;
+        match view.kind {
+            ManifestKind::Image => {
+                Ok(Step::Found(Box::new(ImageManifest { manifest, view, index: self.index.take() })))
+            }
+            ManifestKind::Index if self.depth == DEEPEST_INDEX => {
+                Err(no_image(format!("{}: its indexes lie more than {DEEPEST_INDEX} deep", self.image)))
+            }
+            ManifestKind::Index => {
+                let below = select_platform(&view.manifests, self.platform, self.image)?.clone();
+                self.depth += 1;
+                self.index.get_or_insert(manifest);
+                Ok(Step::Below(Box::new(below)))
+            }
+            ManifestKind::Opaque => {
+                Err(no_image(format!("{}, which is of type {}", self.image, manifest.media_type)))
             }
         }
-        Err(Error::NotFound {
-            what: "an image".to_owned(),
-            place: format!("{image}: its indexes lie more than {DEEPEST_INDEX} deep"),
-        })
     }
 }
 
@@ -186,11 +193,17 @@ impl Repository {
     ) -> Result<ImageManifest, Error> {
         let top = self.manifest(reference, &[]).await?;
         let image = format!("{}/{}", self.host.name, self.named(reference));
-        ImageManifest::choose(top, platform, &image, async |descriptor: &Descriptor| {
-            self.manifest(&Reference::Digest(descriptor.digest), std::slice::from_ref(&descriptor.media_type))
-                .await
-        })
-        .await
+        let mut chooser = Chooser::new(platform, &image);
+        let mut manifest = top;
+        loop {
+            match chooser.step(manifest)? {
+                Step::Found(image) => return Ok(*image),
+                Step::Below(descriptor) => {
+                    let accept = std::slice::from_ref(&descriptor.media_type);
+                    manifest = self.manifest(&Reference::Digest(descriptor.digest), accept).await?;
+                }
+            }
+        }
     }
 
     /// Pushes a manifest under a tag or by its digest and checks the digest that the registry answers with.

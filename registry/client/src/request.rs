@@ -206,7 +206,7 @@ impl Inner {
             None => host.name.to_string(),
         };
         self.tokens
-            .get(&slot, mode, scopes, refused, async || {
+            .get(&slot, mode, scopes, refused, async {
                 let found = self.credentials.find(&host.name, call.repository.as_ref()).await?;
                 match mode {
                     Mode::Open => Ok(None),

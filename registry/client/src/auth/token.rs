@@ -89,18 +89,15 @@ impl TokenCache {
         Arc::clone(slots.entry(key).or_default())
     }
 
-    /// The cached token, or the one `fetch` brings. `refused` is a token that the registry no longer takes.
-    pub(crate) async fn get<F>(
+    /// The cached token, or the one `fetch` brings, which runs only then. `refused` is a token that the registry no longer takes.
+    pub(crate) async fn get(
         &self,
         host: &str,
         mode: &Mode,
         scopes: &ScopeSet,
         refused: Option<&HeaderValue>,
-        fetch: F,
-    ) -> Result<Option<Token>, Error>
-    where
-        F: AsyncFnOnce() -> Result<Option<Token>, Error>,
-    {
+        fetch: impl Future<Output = Result<Option<Token>, Error>>,
+    ) -> Result<Option<Token>, Error> {
         let slot = self.slot(host, mode, scopes);
         // An asynchronous lock, held over the fetch on purpose: this is what makes the others wait for it.
         let mut held = slot.lock().await;
@@ -111,7 +108,7 @@ impl TokenCache {
             return Ok(Some(token.clone()));
         }
         *held = None;
-        let fetched = fetch().await?;
+        let fetched = fetch.await?;
         held.clone_from(&fetched);
         Ok(fetched)
     }
@@ -131,7 +128,7 @@ mod tests {
     async fn concurrent_requests_share_one_fetch() {
         let (cache, fetches) = (TokenCache::default(), AtomicUsize::new(0));
         let get = || {
-            cache.get("h", &Mode::Basic, const { &ScopeSet::EMPTY }, None, async || {
+            cache.get("h", &Mode::Basic, const { &ScopeSet::EMPTY }, None, async {
                 fetches.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
                 Ok(Some(token("t", 60)))
@@ -149,7 +146,7 @@ mod tests {
         let get = async |refused: Option<&'static str>, next: Token| {
             let refused = refused.map(HeaderValue::from_static);
             let token = cache
-                .get("h", &Mode::Basic, &scopes, refused.as_ref(), async move || Ok(Some(next)))
+                .get("h", &Mode::Basic, &scopes, refused.as_ref(), async move { Ok(Some(next)) })
                 .await
                 .unwrap();
             token.unwrap().header

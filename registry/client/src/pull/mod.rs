@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub use stream::BlobStream;
+pub(crate) use stream::verified;
 
 impl Repository {
     fn blob_name(&self, digest: &Digest) -> String {

@@ -41,6 +41,14 @@ impl BlobContent {
         Ok(Self::file(file.into_std().await, 0, length))
     }
 
+    pub(crate) fn from_payload(payload: Payload) -> Self {
+        Self(payload)
+    }
+
+    pub(crate) fn into_payload(self) -> Payload {
+        self.0
+    }
+
     /// Length in bytes.
     pub fn length(&self) -> u64 {
         self.0.length()
@@ -123,7 +131,8 @@ impl Repository {
             url.query_pairs_mut().append_pair("from", from.as_str());
         }
         let action = format!("mounting blob {digest} into {}", self.name);
-        let call = self.call(Method::POST, url, scopes, action);
+        let mut call = self.call(Method::POST, url, scopes, action);
+        call.repeatable = true;
         let reply = self.expect(&call, &[201, 202]).await?;
         if reply.status() == StatusCode::CREATED {
             self.check_committed(reply, digest).await?;

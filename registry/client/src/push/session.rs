@@ -19,7 +19,7 @@ const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-
 
 /// Longest chunk that is sent because a registry asks for it, in bytes: object stores ask for at most a few
 /// megabytes, and chunks of streams are kept in memory.
-const LONGEST_MIN_LENGTH: u64 = 256 << 20;
+const LONGEST_MIN_LENGTH: u64 = 64 << 20;
 
 pub(super) struct Session {
     url: Url,

@@ -51,8 +51,10 @@ impl Repository {
         while let Some(sending) = chunk {
             let start = chunk_start;
             chunk_start += sending.len() as u64;
-            let (sent, next) =
-                tokio::join!(self.send_chunk(session, start, Payload::Bytes(sending)), gatherer.next());
+            let (sent, next) = tokio::join!(
+                self.send_chunk(session, expected, start, Payload::Bytes(sending)),
+                gatherer.next()
+            );
             sent?;
             chunk = next?;
         }
@@ -69,13 +71,19 @@ impl Repository {
     }
 
     /// Sends the bytes of one chunk that the registry does not have.
-    async fn send_chunk(&self, session: &mut Session, start: u64, chunk: Payload) -> Result<(), Error> {
+    async fn send_chunk(
+        &self,
+        session: &mut Session,
+        expected: Option<&Digest>,
+        start: u64,
+        chunk: Payload,
+    ) -> Result<(), Error> {
         let end = start + chunk.length();
         let mut attempt = 0;
         while session.offset < end {
             let before = session.offset;
             let rest = chunk.part(session.offset - start, u64::MAX);
-            let error = match session.patch(self, None, rest).await {
+            let error = match session.patch(self, expected, rest).await {
                 Ok(()) => continue,
                 Err(error) => error,
             };
@@ -145,12 +153,19 @@ where
             match self.pieces.next().await {
                 None => break,
                 Some(Ok(piece)) => self.rest = piece,
-                Some(Err(error)) => {
-                    return Err(Error::io("reading the stream to push", std::io::Error::other(error)));
-                }
+                Some(Err(error)) => return Err(source_error(error)),
             }
         }
         self.hasher.update(&chunk);
         Ok((!chunk.is_empty()).then(|| chunk.freeze()))
+    }
+}
+
+/// The failure of the caller's stream; one of ours, such as a damaged source, stays what it is.
+fn source_error<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
+    let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
+    match error.downcast::<Error>() {
+        Ok(own) => *own,
+        Err(other) => Error::io("reading the stream to push", std::io::Error::other(other)),
     }
 }

@@ -23,7 +23,7 @@ use url::Url;
 pub(crate) use connector::ConnectError;
 use connector::Connector;
 use payload::Body;
-pub(crate) use payload::{Activity, Meter, Payload};
+pub(crate) use payload::{Activity, Meter, PIECE, Payload};
 pub(crate) use proxy::ProxySettings;
 pub(crate) use tls::{DOCKER_CERTIFICATES, TlsSettings, TlsStore};
 

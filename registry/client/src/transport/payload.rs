@@ -2,6 +2,7 @@
 //! connection is a sign of life for the time limits and a step of the progress shown.
 
 use std::{
+    fmt,
     fs::File,
     io,
     os::unix::fs::FileExt as _,
@@ -21,10 +22,10 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// How much of a file is read at once, in bytes: large enough that the hop to a blocking thread does not count,
 /// small enough that many uploads at once stay in a few megabytes.
-const PIECE: u64 = 512 << 10;
+pub(crate) const PIECE: u64 = 512 << 10;
 
 /// What a request carries. Cloning is cheap.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum Payload {
     Empty,
     Bytes(Bytes),
@@ -34,6 +35,13 @@ pub(crate) enum Payload {
         start: u64,
         length: u64,
     },
+}
+
+impl fmt::Debug for Payload {
+    /// The length only: a request to a token server carries a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.length())
+    }
 }
 
 impl Payload {
@@ -58,7 +66,8 @@ impl Payload {
         }
     }
 
-    async fn read(&self, start: u64, length: u64) -> io::Result<Bytes> {
+    /// The bytes of a part, in memory.
+    pub(crate) async fn read(&self, start: u64, length: u64) -> io::Result<Bytes> {
         match self.part(start, length) {
             Self::Empty => Ok(Bytes::new()),
             Self::Bytes(bytes) => Ok(bytes),
@@ -163,8 +172,8 @@ impl Meter {
     }
 }
 
-impl std::fmt::Debug for Meter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Meter({})", self.base)
     }
 }

@@ -75,8 +75,6 @@ pub(crate) struct State {
     pub(crate) tokens: Mutex<HashSet<String>>,
     /// `WWW-Authenticate` for requests without a good token; none means open.
     pub(crate) challenge: Mutex<Option<String>>,
-    /// Whether the referrers API is there.
-    pub(crate) referrers: Mutex<bool>,
 }
 
 pub(crate) struct Fake {
@@ -142,7 +140,6 @@ impl Fake {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(State::default());
-        *state.referrers.lock().unwrap() = true;
         let hook: Arc<Hook> = Arc::new(Box::new(hook));
         let shared = Arc::clone(&state);
         let task = tokio::spawn(async move {

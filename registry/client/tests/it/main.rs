@@ -8,3 +8,4 @@ mod lists;
 mod pull;
 mod push;
 mod scheme;
+mod source;

@@ -46,7 +46,6 @@ async fn a_cut_upload_goes_on_from_the_registry_s_offset() {
     .await;
     let content = content(50_000);
     let digest = Digest::sha256(&content);
-    // The fake's cut PUT keeps nothing when the digest of the part is wrong but its bytes.
     fake.client().upload(&digest, &BlobContent::bytes(content.clone())).await.unwrap();
     assert_eq!(fake.blob(&digest).unwrap(), content);
     let ranges: Vec<_> = fake
@@ -333,4 +332,56 @@ async fn one_manifest_goes_under_every_tag_with_the_same_digest() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_raw_request_is_answered_as_it_is() {
+    let fake = Fake::start().await;
+    fake.challenge(None);
+    let repository = fake.client();
+    let reply =
+        repository.raw(http::Method::POST, "blobs/uploads/", http::HeaderMap::new(), "").await.unwrap();
+    assert_eq!(reply.status, 202);
+    let place = reply.header("location").unwrap();
+    let reply = repository.raw(http::Method::GET, place, http::HeaderMap::new(), "").await.unwrap();
+    assert_eq!((reply.status.as_u16(), reply.header("range")), (204, Some("0-0")));
+    let reply =
+        repository.raw(http::Method::GET, "manifests/none", http::HeaderMap::new(), "").await.unwrap();
+    assert_eq!(reply.status, 404);
+    assert!(reply.body.starts_with(b"{\"errors\""));
+}
+
+/// Callers spawn these: each future must be able to move to another thread.
+#[tokio::test]
+async fn transfers_can_be_spawned() {
+    let fake = Fake::start().await;
+    let content = content(100_000);
+    let source = fake.hold(&content);
+    let target = Fake::start().await;
+    let (from, to) = (fake.client(), target.client());
+    let digest = source.digest;
+    let copied = tokio::spawn(async move {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blob");
+        from.blob_to_file(&source, &path).await?;
+        to.push_blob(&digest, &BlobContent::open(&path).await?, Some(&"root/base".parse()?)).await?;
+        let pieces = from.blob_stream(&source).await?;
+        to.upload_stream(pieces, Some(&digest)).await?;
+        let image = registry_client::Source::Registry(registry_client::RegistrySource {
+            repository: from,
+            reference: "v1".parse()?,
+        });
+        if let Ok(image) = image.resolve(&registry_types::Platform::host()).await {
+            panic!("there is no image, and {image:?} came");
+        }
+        let manifest = registry_client::Manifest {
+            bytes: Bytes::from_static(br#"{"schemaVersion":2,"manifests":[]}"#),
+            media_type: MediaType::known(MediaType::OCI_INDEX),
+            digest: Digest::sha256(br#"{"schemaVersion":2,"manifests":[]}"#),
+        };
+        image.copy_to(&manifest, &to, &[]).await?;
+        Ok::<_, Error>(())
+    });
+    copied.await.unwrap().unwrap();
+    assert_eq!(target.blob(&digest).unwrap(), content);
 }
