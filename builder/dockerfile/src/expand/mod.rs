@@ -48,6 +48,8 @@ pub enum ExpandProblem {
     Required { name: String, message: String },
     #[error("variables are nested more than {limit} deep")]
     TooDeep { limit: usize },
+    #[error("the text grows beyond {limit} bytes when its variables are expanded")]
+    TooLong { limit: usize },
 }
 
 impl ExpandProblem {
@@ -64,9 +66,11 @@ impl ExpandProblem {
             Self::Required { name, .. } => {
                 Some(format!("give it a value, for example --build-arg {name}=VALUE"))
             }
-            Self::OpenPattern { .. } | Self::NoName { .. } | Self::Pattern { .. } | Self::TooDeep { .. } => {
-                None
-            }
+            Self::OpenPattern { .. }
+            | Self::NoName { .. }
+            | Self::Pattern { .. }
+            | Self::TooDeep { .. }
+            | Self::TooLong { .. } => None,
         }
     }
 }

@@ -157,6 +157,9 @@ fn problems() {
     assert_eq!(problem("${x:?}", &[("x", "")]), required("is not allowed to be empty"));
     let deep = "${x:-".repeat(100) + &"}".repeat(100);
     assert!(matches!(problem(&deep, &[]), ExpandProblem::TooDeep { .. }));
+    let long = "v".repeat(9 << 20);
+    assert!(matches!(problem("$x$x", &[("x", &long)]), ExpandProblem::TooLong { .. }));
+    assert!(matches!(problem("\"$x$x\"", &[("x", &long)]), ExpandProblem::TooLong { .. }));
 }
 
 proptest! {

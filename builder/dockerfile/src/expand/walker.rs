@@ -8,6 +8,10 @@ use super::{ExpandProblem, Expander, Quotes, Variables};
 /// Deepest nesting of `${a:-${b:-...}}`: far beyond what anyone writes, well within a thread's stack.
 const MAX_NESTING: usize = 64;
 
+/// Longest result in bytes. Doubling a variable forty times would else fill the memory; a kernel takes no variable
+/// above 128 KiB, and the body of a here-document is nowhere near this.
+const MAX_LENGTH: usize = 16 << 20;
+
 /// How a part of the text is to be read; it differs within `${...}`.
 #[derive(Debug, Clone, Copy)]
 struct Mode {
@@ -38,6 +42,13 @@ impl Words {
             self.done.push(std::mem::take(&mut self.current));
         }
     }
+}
+
+fn check_length(result: &str, added: &str) -> Result<(), ExpandProblem> {
+    if result.len() + added.len() > MAX_LENGTH {
+        return Err(ExpandProblem::TooLong { limit: MAX_LENGTH });
+    }
+    Ok(())
 }
 
 pub(super) struct Walker<'a> {
@@ -95,6 +106,7 @@ impl<'a> Walker<'a> {
             match character {
                 '$' => {
                     let value = self.dollar(mode)?;
+                    check_length(&result, &value)?;
                     value.chars().for_each(|character| words.push(character));
                     result.push_str(&value);
                 }
@@ -173,7 +185,11 @@ impl<'a> Walker<'a> {
             match self.peek() {
                 None => return Err(ExpandProblem::OpenQuote { quote: "double", text: self.text() }),
                 Some('"') => break,
-                Some('$') => result.push_str(&self.dollar(mode)?),
+                Some('$') => {
+                    let value = self.dollar(mode)?;
+                    check_length(&result, &value)?;
+                    result.push_str(&value);
+                }
                 Some(character) if character == escape => {
                     self.next();
                     match self.peek() {
