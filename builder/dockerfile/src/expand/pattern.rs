@@ -101,8 +101,8 @@ impl Pattern {
         text.iter().skip(end).rev().collect()
     }
 
-    /// Puts `replacement` in place of the first match or of all.
-    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool) -> String {
+    /// Puts `replacement` in place of the first match or of all; `None` when the result exceeds `limit` bytes.
+    pub(super) fn replace(&self, value: &str, replacement: &str, all: bool, limit: usize) -> Option<String> {
         let text: Vec<char> = value.chars().collect();
         let mut out = String::with_capacity(value.len());
         let mut at = 0;
@@ -112,6 +112,9 @@ impl Pattern {
         while at <= text.len() {
             let found = if replacing { self.match_at(&text, at, Length::Longest) } else { None };
             if let Some(end) = found.filter(|end| *end > at || previous_end != Some(at)) {
+                if out.len() + replacement.len() > limit {
+                    return None;
+                }
                 out.push_str(replacement);
                 replacing = all;
                 previous_end = Some(end);
@@ -123,7 +126,7 @@ impl Pattern {
             out.extend(text.get(at));
             at += 1;
         }
-        out
+        Some(out)
     }
 }
 
@@ -185,9 +188,23 @@ mod tests {
             ("aaa", "a", "", "aa", ""),
             ("xaxb", "x?", "$1", "$1xb", "$1$1"),
         ] {
-            assert_eq!(pattern(text).replace(value, replacement, false), first, "{value}/{text}");
-            assert_eq!(pattern(text).replace(value, replacement, true), all, "{value}//{text}");
+            assert_eq!(
+                pattern(text).replace(value, replacement, false, 99).as_deref(),
+                Some(first),
+                "{value}/{text}"
+            );
+            assert_eq!(
+                pattern(text).replace(value, replacement, true, 99).as_deref(),
+                Some(all),
+                "{value}//{text}"
+            );
         }
+    }
+
+    #[test]
+    fn replacing_is_bounded() {
+        assert_eq!(pattern("?").replace("aaaa", "xx", true, 7), None);
+        assert_eq!(pattern("?").replace("aaaa", "xx", true, 8).as_deref(), Some("xxxxxxxx"));
     }
 
     #[test]

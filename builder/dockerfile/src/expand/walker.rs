@@ -356,6 +356,8 @@ impl<'a> Walker<'a> {
             }
             value => value.unwrap_or_default(),
         };
-        Ok(Pattern::compile(&pattern)?.replace(&value, &replacement, all))
+        let pattern = Pattern::compile(&pattern)?;
+        let replaced = pattern.replace(&value, &replacement, all, MAX_LENGTH);
+        replaced.ok_or(ExpandProblem::TooLong { limit: MAX_LENGTH })
     }
 }
