@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) use find::find_nodes;
-pub(crate) use inventory::Inventory;
+pub(crate) use inventory::{Inventory, Record};
 pub(crate) use probe::NodeFacts;
 pub(crate) use records::{Outcome, Verdict};
 

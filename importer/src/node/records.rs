@@ -12,9 +12,12 @@ use super::{
 };
 use crate::ImportError;
 
-/// `$1` address, `$2` snapshotter or nothing, `$3` whether to ask crictl too, then names.
+/// `$1` address, `$2` snapshotter or nothing, `$3` whether to ask crictl too, `$4` labels as key=value words,
+/// names to label, `--`, names to look at. A label that cannot be set is missing in what follows.
 const OUTCOME_SCRIPT: &str = r#"
-a=$1 snapshotter=$2 crictl=$3; shift 3
+a=$1 snapshotter=$2 crictl=$3 labels=$4; shift 4
+while [ "$1" != -- ]; do c images label "$1" $labels >/dev/null; shift; done
+shift
 check() {
     for name in "$@"; do set -- "$@" "name==\"$name\""; shift; done
     if [ -n "$snapshotter" ]; then set -- --snapshotter "$snapshotter" "$@"; fi
@@ -28,7 +31,7 @@ section check check "$@"
 if [ "$crictl" = yes ]; then section crictl unknown "$@"; fi
 "#;
 
-/// `$1` address, `$2` labels as key=value words (an empty value removes), then names.
+/// `$1` address, `$2` labels as key= words, whose empty values remove them, then names.
 const LABEL_SCRIPT: &str = r#"
 a=$1 labels=$2; shift 2
 for name in "$@"; do c images label "$name" $labels >/dev/null || exit; done
@@ -96,11 +99,22 @@ impl Outcome {
 }
 
 impl Node {
-    /// Looks at the records once.
-    pub(crate) async fn outcome(&self, facts: &NodeFacts, names: &[String]) -> Result<Outcome, ImportError> {
+    /// Pins the names of `unpinned` against garbage collection, then looks at all of `names`.
+    pub(crate) async fn outcome(
+        &self,
+        facts: &NodeFacts,
+        names: &[String],
+        unpinned: &[String],
+    ) -> Result<Outcome, ImportError> {
         let crictl = if facts.crictl { "yes" } else { "no" };
-        let mut arguments =
-            vec![facts.address.clone(), facts.snapshotter.clone().unwrap_or_default(), crictl.to_owned()];
+        let mut arguments = vec![
+            facts.address.clone(),
+            facts.snapshotter.clone().unwrap_or_default(),
+            crictl.to_owned(),
+            pin_labels(facts, "pinned"),
+        ];
+        arguments.extend_from_slice(unpinned);
+        arguments.push("--".to_owned());
         arguments.extend_from_slice(names);
         let output = self.run_script(OUTCOME_SCRIPT, &arguments).await?;
         output.succeeded("the check")?;
@@ -114,22 +128,12 @@ impl Node {
         })
     }
 
-    /// Keeps `names` from garbage collection, or with `keep` false lets go of them.
-    pub(crate) async fn pin(
-        &self,
-        facts: &NodeFacts,
-        names: &[String],
-        keep: bool,
-    ) -> Result<(), ImportError> {
+    /// Lets garbage collection have `names` again.
+    pub(crate) async fn unpin(&self, facts: &NodeFacts, names: &[String]) -> Result<(), ImportError> {
         if names.is_empty() {
             return Ok(());
         }
-        let value = if keep { "pinned" } else { "" };
-        let mut labels = format!("{PIN}={value}");
-        if facts.k3s {
-            labels += &format!(" {K3S_PIN}={value}");
-        }
-        let mut arguments = vec![facts.address.clone(), labels];
+        let mut arguments = vec![facts.address.clone(), pin_labels(facts, "")];
         arguments.extend_from_slice(names);
         self.run_checked("ctr images label", LABEL_SCRIPT, &arguments).await
     }
@@ -158,6 +162,11 @@ impl Node {
     ) -> Result<(), ImportError> {
         self.run_script(script, arguments).await?.succeeded(command)
     }
+}
+
+/// The labels that pin an image, all with `value`, as words of a script.
+fn pin_labels(facts: &NodeFacts, value: &str) -> String {
+    if facts.k3s { format!("{PIN}={value} {K3S_PIN}={value}") } else { format!("{PIN}={value}") }
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ impl FakeNode {
     pub(crate) fn script(&mut self, script: &str, arguments: &[String]) -> Answer {
         let (name, answer) = match script {
             _ if script.contains("section config") => ("probe", self.probe()),
-            _ if script.contains("section check") => ("outcome", self.outcome(&arguments[3..])),
+            _ if script.contains("section check") => ("outcome", self.outcome(&arguments[4..])),
             _ if script.contains("images label") => ("label", self.label(arguments)),
             _ if script.contains("images tag --force") => ("mend", self.mend(&arguments[1..])),
             other => panic!("the node does not know this script: {other}"),
@@ -134,7 +134,10 @@ impl FakeNode {
         }
     }
 
-    fn outcome(&self, names: &[String]) -> Answer {
+    fn outcome(&mut self, arguments: &[String]) -> Answer {
+        let end = arguments.iter().position(|argument| argument == "--").unwrap();
+        let (to_pin, names) = (&arguments[..end], &arguments[end + 1..]);
+        self.pinned.extend(to_pin.iter().filter(|name| self.records.contains_key(*name)).cloned());
         let rows = names.iter().filter_map(|name| {
             let digest = self.records.get(name)?;
             let status = if self.missing(digest).is_none() { "complete (3/3)" } else { "incomplete (2/3)" };
@@ -144,13 +147,8 @@ impl FakeNode {
     }
 
     fn label(&mut self, arguments: &[String]) -> Answer {
-        for name in &arguments[2..] {
-            if arguments[1].contains("=pinned") {
-                self.pinned.insert(name.clone());
-            } else {
-                self.pinned.remove(name);
-            }
-        }
+        assert_eq!(arguments[1], "io.cri-containerd.pinned= io.cattle.k3s.pinned=");
+        self.pinned.retain(|name| !arguments[2..].contains(name));
         Answer::default()
     }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     ImageSource, ImportError, NodeReport, NodeState, Progress, ProgressEvent,
     image::Image,
-    node::{NAMESPACE, Node, NodeFacts, Outcome, Verdict},
+    node::{NAMESPACE, Node, NodeFacts, Outcome, Record, Verdict},
 };
 use archive::ArchiveWriter;
 use plan::{Plan, Wanted};
@@ -28,8 +28,6 @@ use plan::{Plan, Wanted};
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Least growth of the stream between two progress events.
 const PROGRESS_STEP: u64 = 1 << 20;
-/// How often a pin is set: CRI may write the record, without our label, while it takes notice of the image.
-const PIN_ATTEMPTS: usize = 3;
 
 /// Everything that a node's task needs.
 pub(crate) struct Transfer {
@@ -91,7 +89,7 @@ impl Transfer {
             }
             other => other?,
         };
-        self.keep(facts, outcome).await
+        self.unpin_previous(facts, &outcome).await
     }
 
     async fn attempt(
@@ -100,11 +98,20 @@ impl Transfer {
         plan: &Plan,
         sent: &AtomicU64,
     ) -> Result<Outcome, ImportError> {
-        if !plan.is_empty() {
+        let names = self.names();
+        let unpinned = if plan.is_empty() {
+            unpinned(&names, &facts.inventory.records)
+        } else {
             self.send(facts, plan, sent).await?;
-        }
+            names
+        };
         self.progress.report(ProgressEvent::Verifying { node: self.node.name.clone() });
-        self.verify(facts).await
+        self.verify(facts, unpinned).await
+    }
+
+    /// Every name that the images must have.
+    fn names(&self) -> Vec<String> {
+        Plan::wanted(&self.images).into_keys().collect()
     }
 
     /// Streams the plan into `ctr images import -` in the node.
@@ -140,14 +147,22 @@ impl Transfer {
         output.succeeded("ctr images import")
     }
 
-    /// Looks at the outcome until every name is good, or gives up.
-    async fn verify(&self, facts: &NodeFacts) -> Result<Outcome, ImportError> {
+    /// Pins the names and looks at the outcome until every name is good, or gives up.
+    async fn verify(&self, facts: &NodeFacts, mut loose: Vec<String>) -> Result<Outcome, ImportError> {
         let wanted = Plan::wanted(&self.images);
-        let names: Vec<String> = wanted.keys().cloned().collect();
+        let names = self.names();
         let deadline = Instant::now() + self.node.limits.appear;
         loop {
-            let outcome = self.node.outcome(facts, &names).await?;
-            let Some((name, reason)) = unfinished(&outcome, &wanted)? else { return Ok(outcome) };
+            if !self.pin {
+                loose.clear();
+            }
+            let outcome = self.node.outcome(facts, &names, &loose).await?;
+            loose = unpinned(&names, &outcome.records);
+            let pending = unfinished(&outcome, &wanted)?.or_else(|| {
+                let name = loose.first().filter(|_| self.pin)?.clone();
+                Some((name, "its pin against garbage collection does not last".to_owned()))
+            });
+            let Some((name, reason)) = pending else { return Ok(outcome) };
             if Instant::now() >= deadline {
                 return Err(ImportError::Unverified { name, reason });
             }
@@ -155,48 +170,28 @@ impl Transfer {
         }
     }
 
-    /// Pins the names that are not pinned, checks that, and lets go of earlier images if asked to.
-    async fn keep(&self, facts: &NodeFacts, mut outcome: Outcome) -> Result<(), ImportError> {
+    /// Lets go of earlier images of the same repositories, if asked to.
+    async fn unpin_previous(&self, facts: &NodeFacts, outcome: &Outcome) -> Result<(), ImportError> {
+        if !self.unpin_previous {
+            return Ok(());
+        }
         let wanted = Plan::wanted(&self.images);
-        let names: Vec<String> = wanted.keys().cloned().collect();
-        if self.pin {
-            let loose = |outcome: &Outcome| -> Vec<String> {
-                let pinned = |name: &String| outcome.records.get(name).is_some_and(|record| record.pinned);
-                names.iter().filter(|name| !pinned(name)).cloned().collect()
-            };
-            for _ in 0..PIN_ATTEMPTS {
-                let unpinned = loose(&outcome);
-                if unpinned.is_empty() {
-                    break;
-                }
-                self.node.pin(facts, &unpinned, true).await?;
-                outcome = self.node.outcome(facts, &names).await?;
-            }
-            if let Some(name) = loose(&outcome).pop() {
-                let reason = "its pin against garbage collection does not last".to_owned();
-                return Err(ImportError::Unverified { name, reason });
-            }
-        }
-        if self.unpin_previous {
-            let repositories: Vec<String> = self.images.iter().map(|image| image.reference.name()).collect();
-            let previous: Vec<String> = outcome
-                .records
-                .iter()
-                .filter(|(name, record)| record.pinned && is_previous(name, &repositories, &wanted))
-                .filter(|(_, record)| wanted.values().all(|wanted| wanted.target != record.digest))
-                .map(|(name, _)| name.clone())
-                .collect();
-            self.node.pin(facts, &previous, false).await?;
-        }
-        Ok(())
+        let repositories: Vec<String> = self.images.iter().map(|image| image.reference.name()).collect();
+        let previous: Vec<String> = outcome
+            .records
+            .iter()
+            .filter(|(name, record)| record.pinned && is_previous(name, &repositories, &wanted))
+            .filter(|(_, record)| wanted.values().all(|wanted| wanted.target != record.digest))
+            .map(|(name, _)| name.clone())
+            .collect();
+        self.node.unpin(facts, &previous).await
     }
 
     /// Undoes names that this import made and whose content is not whole: they go back to what they pointed
     /// at before, or away. containerd 1.x leaves such names behind, and pods would start from them and fail.
     async fn clean_up(&self, before: &NodeFacts) -> Result<(), ImportError> {
         let wanted = Plan::wanted(&self.images);
-        let names: Vec<String> = wanted.keys().cloned().collect();
-        let outcome = self.node.outcome(before, &names).await?;
+        let outcome = self.node.outcome(before, &self.names(), &[]).await?;
         let mut mends = BTreeMap::new();
         for (name, Wanted { target, config }) in &wanted {
             let verdict = outcome.judge(name, target, config);
@@ -221,6 +216,12 @@ impl Transfer {
             mends.into_iter().map(|(name, earlier)| (earlier, name)).collect();
         self.node.mend(before, &mends).await
     }
+}
+
+/// Those of `names` whose records are not pinned.
+fn unpinned(names: &[String], records: &BTreeMap<String, Record>) -> Vec<String> {
+    let pinned = |name: &String| records.get(name).is_some_and(|record| record.pinned);
+    names.iter().filter(|name| !pinned(name)).cloned().collect()
 }
 
 /// The first name that is not good yet, with the reason; an error if content is missing.
