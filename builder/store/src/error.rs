@@ -21,10 +21,8 @@ pub enum StoreError {
     /// A name or a link of an archive leads out of the directory it is unpacked into.
     #[error("the archive entry {entry:?} is refused: {reason}")]
     Escape { entry: String, reason: &'static str },
-    /// An archive is larger than the limits allow.
-    #[error(
-        "the archive goes beyond a limit: {what} is more than {limit}; raise it if you trust the archive"
-    )]
+    /// An archive or a tree goes beyond a limit.
+    #[error("a limit is exceeded: {what} may be at most {limit}")]
     Limit { what: &'static str, limit: u64 },
     /// An entry cannot stand in an overlay layer or in a tar archive.
     #[error("{path:?} cannot be stored in a layer: {reason}")]

@@ -16,7 +16,9 @@ use std::path::Path;
 use super::WHITEOUT_PREFIX;
 use crate::error::{At as _, Result, StoreError};
 use crate::tar::{Entry, EntryKind, ModificationTime, TarWriter};
-use crate::tree::{Attributes, FileKind, Metadata, Node, OverlayMarks, Root, Tree, TreePath, same_content};
+use crate::tree::{
+    Attributes, FileKind, Metadata, Node, OverlayMarks, Root, Tree, TreePath, check_depth, same_content,
+};
 
 /// How a layer is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,6 +101,7 @@ impl<W: Write> Diff<'_, W> {
     /// Walks a directory of the upper layer. `lower` is the directory that it merges with; if `hides_lower`, nothing
     /// of that shows any more.
     fn directory(&mut self, path: &TreePath, lower: Option<&Node>, hides_lower: bool) -> Result<()> {
+        check_depth(path)?;
         let mut names: BTreeSet<Vec<u8>> = self.upper.names(path)?.into_iter().collect();
         if let Some(lower) = lower.filter(|_| hides_lower) {
             let hidden = self.lower.children(lower)?;

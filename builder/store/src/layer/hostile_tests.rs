@@ -215,7 +215,7 @@ fn limits_and_policies_hold() {
     assert!(matches!(sandbox.unpack(&many, &limits(12, 2)), Err(StoreError::Limit { limit: 2, .. })));
     assert_eq!(sandbox.unpack(&many, &limits(12, 3)).unwrap().size, 12);
     let deep = archive(&[file(&"d/".repeat(600))]);
-    assert!(matches!(sandbox.unpack(&deep, &limits(12, 3)), Err(StoreError::Limit { limit: 512, .. })));
+    assert!(matches!(sandbox.unpack(&deep, &limits(12, 3)), Err(StoreError::Limit { limit: 256, .. })));
     let absolute = archive(&[file("/abs/a")]);
     let from_root = UnpackOptions { absolute_names: AbsoluteNames::FromRoot, ..UnpackOptions::default() };
     assert!(matches!(sandbox.unpack(&absolute, &UnpackOptions::default()), Err(StoreError::Escape { .. })));

@@ -218,3 +218,17 @@ fn times_beyond_the_epoch_are_clamped_and_others_kept() {
     assert_eq!(new.modified, ModificationTime::from_seconds(1_500_000_000));
     assert_eq!(old.modified, ModificationTime::from_seconds(1_000));
 }
+
+#[test]
+fn a_tree_made_to_overrun_the_stack_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("d/".repeat(600))).unwrap();
+    let mut writer = TarWriter::new(Vec::new());
+    let error = write_tree(root.path(), DiffOptions::default(), &mut writer).unwrap_err();
+    assert!(matches!(error, StoreError::Limit { limit: 256, .. }), "{error}");
+    let tree = Tree::open(&[root.path()]).unwrap();
+    let options = crate::checksum::ChecksumOptions { select: &crate::copy::select_all, with_owner: false };
+    let mut cache = crate::checksum::StatCache::default();
+    let error = crate::checksum::checksum(&tree, &[b"d".to_vec()], &options, &mut cache).unwrap_err();
+    assert!(matches!(error, StoreError::Limit { limit: 256, .. }), "{error}");
+}

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::{OPAQUE_WHITEOUT, WHITEOUT_PREFIX};
 use crate::error::{Result, StoreError, shown};
 use crate::tar::{Entry, EntryKind, ModificationTime, ReadLimits, TarReader};
-use crate::tree::{NewDirectory, Node, PathError, TreePath, WritableTree};
+use crate::tree::{MAX_DEPTH, NewDirectory, Node, PathError, TreePath, WritableTree};
 
 /// Bounds on one archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,8 +27,8 @@ impl UnpackLimits {
     pub const TOTAL_SIZE: u64 = 1 << 40;
     /// A monorepo with all its packages has some millions of files.
     pub const ENTRIES: u64 = 20_000_000;
-    /// Trees are walked one call per level; packages nest a few dozen levels.
-    pub const DEPTH: usize = 512;
+    /// What the rest of the store can walk.
+    pub const DEPTH: usize = MAX_DEPTH;
 }
 
 impl Default for UnpackLimits {

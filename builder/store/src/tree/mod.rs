@@ -42,6 +42,18 @@ pub struct Tree {
     layers: Vec<Root>,
 }
 
+/// Most directories inside one another. Trees are walked one call per level, and packages nest a few dozen levels; what
+/// goes deeper was made to overrun a stack.
+pub(crate) const MAX_DEPTH: usize = 256;
+
+/// Refuses a directory that lies too deep to be walked.
+pub(crate) fn check_depth(directory: &TreePath) -> Result<()> {
+    if directory.components().count() > MAX_DEPTH {
+        return Err(StoreError::Limit { what: "the depth of a directory", limit: MAX_DEPTH as u64 });
+    }
+    Ok(())
+}
+
 /// A file of a [`Tree`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -127,7 +139,11 @@ impl Tree {
     }
 
     /// The files in a directory, in byte order of their names.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] for a directory inside more than 256 others.
     pub fn children(&self, directory: &Node) -> Result<Vec<Node>> {
+        check_depth(&directory.path)?;
         let mut names = BTreeSet::new();
         for &layer in &directory.layers {
             names.extend(self.layers[layer].names(&directory.path)?);
