@@ -1,6 +1,6 @@
 //! Images into cluster nodes, missing layers only.
 //!
-//! [`import`] finds a k3d cluster's nodes through the Docker Engine, asks each what it has, streams the rest
+//! [`import()`] finds a k3d cluster's nodes through the Docker Engine, asks each what it has, streams the rest
 //! of the image from an [`ImageSource`] into `ctr images import` in the node, and verifies the outcome there:
 //! name and digest, the CRI's label, complete and unpacked content. No Docker image, no temporary tar, no
 //! registry access from inside the cluster is needed.
