@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use slipway_tests::{Layout, Login, Options, Registry, claims, http::Server};
 
 /// How soon a running server must have seen a new key: it looks every two seconds.
@@ -31,13 +31,13 @@ fn rules_say_who_may_do_what() -> Result<()> {
     let server = registry.http();
     let admin_password = registry.password()?;
     let admin = Some(Login { name: "admin", password: &admin_password });
-    registry.add_account("robot", "reader", "reads")?;
-    registry.add_account("robot", "writer", "writes")?;
+    registry.add_account("robot", "reader", "reader's secret")?;
+    registry.add_account("robot", "writer", "writer's secret")?;
     registry.add_rule("reader", "pull", "team/**")?;
     registry.add_rule("writer", "pull,push", "team/*")?;
     registry.add_rule("everyone", "pull", "public/**")?;
-    let reader = Some(Login { name: "reader", password: "reads" });
-    let writer = Some(Login { name: "writer", password: "writes" });
+    let reader = Some(Login { name: "reader", password: "reader's secret" });
+    let writer = Some(Login { name: "writer", password: "writer's secret" });
     let all = |repository: &str| format!("repository:{repository}:pull,push,delete");
 
     // Who may not gets a token all the same, with less in it.
@@ -79,20 +79,17 @@ fn rules_say_who_may_do_what() -> Result<()> {
     let catalog = "registry:catalog:*";
     ensure!(get(server, &server.bearer(writer, &[catalog])?, "/v2/_catalog")?.status == 401);
     let listed = get(server, &server.bearer(admin, &[catalog])?, "/v2/_catalog")?.expect(200)?;
-    ensure!(
-        listed.json()?["repositories"] == json!([]),
-        "without manifests there is nothing to list: {listed:?}"
-    );
+    ensure!(listed.json()?["repositories"] == json!(["public/app", "team/app"]), "{listed:?}");
     ensure!(server.get("/v2/_catalog")?.status == 401);
 
     // A rule that goes takes effect on the next token.
     let rules = registry.administer(&["rule", "list", "--output", "json"], "")?.ok()?;
-    let rules: serde_json::Value = serde_json::from_str(&rules)?;
+    let rules: Value = serde_json::from_str(&rules)?;
     let id = rules
         .as_array()
         .context("a list")?
         .iter()
-        .find(|rule| rule["to"] == "writer")
+        .find(|rule| rule["to"] == "account:writer")
         .context("no rule")?["id"]
         .to_string();
     registry.administer(&["rule", "remove", &id], "")?.ok()?;
@@ -102,6 +99,41 @@ fn rules_say_who_may_do_what() -> Result<()> {
     ensure!(server.ask_for_token(writer, &[&all("team/app")])?.status == 401);
     let missing = registry.administer(&["robot", "remove", "writer"], "")?;
     ensure!(missing.code == Some(4) && missing.stderr.contains("writer"), "{missing:?}");
+    Ok(())
+}
+
+#[test]
+fn a_mount_takes_nothing_that_its_caller_may_not_read() -> Result<()> {
+    let registry = Registry::start(Options::default())?;
+    let server = registry.http();
+    let password = registry.password()?;
+    let admin = Some(Login { name: "admin", password: &password });
+    registry.add_account("robot", "writer", "writer's secret")?;
+    registry.add_rule("writer", "pull,push", "team/*")?;
+    let writer = Some(Login { name: "writer", password: "writer's secret" });
+    for repository in ["secret/app", "team/shared"] {
+        let bearer = server.bearer(admin, &[&format!("repository:{repository}:pull,push")])?;
+        ensure!(push_empty_blob(server, &bearer, repository)? == 201);
+    }
+    let digest = registry_types::Digest::sha256(EMPTY);
+    let scopes = ["secret/app", "team/shared", "team/app", "team/other"]
+        .map(|repository| format!("repository:{repository}:pull,push"));
+    let bearer = server.bearer(writer, &scopes.each_ref().map(String::as_str))?;
+    let mount = |to: &str, from: &str| {
+        let path = format!("/v2/{to}/blobs/uploads/?mount={digest}{from}");
+        server.request("POST", &path, &[("Authorization", &bearer)], b"")
+    };
+    let there = |repository: &str| -> Result<bool> {
+        Ok(get(server, &bearer, &format!("/v2/{repository}/blobs/{digest}"))?.status == 200)
+    };
+    // An upload is offered instead, as for a blob that is not there: not even that it is can be learned.
+    for from in ["&from=secret/app", "&from=no/such", ""] {
+        let offered = mount("team/app", from)?.expect(202)?;
+        ensure!(offered.header("location").is_some() && !there("team/app")?, "{from}: {offered:?}");
+    }
+    mount("team/app", "&from=team/shared")?.expect(201)?;
+    ensure!(there("team/app")? && !there("team/other")?);
+    ensure!(mount("secret/app", "&from=team/shared")?.status == 401);
     Ok(())
 }
 
@@ -135,16 +167,38 @@ fn a_challenge_names_what_is_missing() -> Result<()> {
 }
 
 #[test]
+fn a_token_can_be_asked_for_by_a_form() -> Result<()> {
+    let registry = Registry::start(Options::default())?;
+    let server = registry.http();
+    let ask = |form: &str| {
+        let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+        server.request("POST", "/jwt/auth", &headers, form.as_bytes())
+    };
+    let rest = "service=container_registry&client_id=test&scope=repository:team/app:pull,push";
+    let login = format!("grant_type=password&username=admin&password={}", registry.password()?);
+    let issued = ask(&format!("{login}&{rest}"))?.expect(200)?.json()?;
+    // Clients of the OAuth2 form read one name, others the other.
+    ensure!(issued["access_token"].is_string() && issued["access_token"] == issued["token"]);
+    ensure!(issued["expires_in"].as_u64().is_some_and(|seconds| seconds >= 60), "{issued}");
+    let bearer = format!("Bearer {}", issued["token"].as_str().context("no token")?);
+    ensure!(push_empty_blob(server, &bearer, "team/app")? == 201);
+    ensure!(ask(&format!("grant_type=password&username=admin&password=wrong&{rest}"))?.status == 401);
+    ensure!(ask(&format!("grant_type=refresh_token&refresh_token=none&{rest}"))?.status == 400);
+    ensure!(ask(&format!("{login}&service=elsewhere"))?.status == 404);
+    Ok(())
+}
+
+#[test]
 fn keys_are_rotated_while_serving() -> Result<()> {
     let registry = Registry::start(Options::default())?;
     let server = registry.http();
     let password = registry.password()?;
     let admin = Some(Login { name: "admin", password: &password });
-    let key_of = |bearer: &str| -> Result<String> {
+    let key_of = |bearer: &str| -> Result<Value> {
         let header =
             bearer.strip_prefix("Bearer ").and_then(|token| token.split('.').next()).unwrap_or_default();
         let header = data_encoding::BASE64URL_NOPAD.decode(header.as_bytes())?;
-        Ok(serde_json::from_slice::<serde_json::Value>(&header)?["kid"].to_string())
+        Ok(serde_json::from_slice::<Value>(&header)?["kid"].clone())
     };
     let new_token = |old: &str| -> Result<String> {
         let until = Instant::now() + NEW_KEY_TIME;
@@ -160,7 +214,7 @@ fn keys_are_rotated_while_serving() -> Result<()> {
     let known = |bearer: &str| -> Result<bool> {
         let keys = server.get("/jwt/jwks.json")?.expect(200)?.json()?;
         let id = key_of(bearer)?;
-        Ok(keys["keys"].as_array().context("keys")?.iter().any(|key| key["kid"].to_string() == id))
+        Ok(keys["keys"].as_array().context("keys")?.iter().any(|key| key["kid"] == id))
     };
 
     let first = server.bearer(admin, &[])?;

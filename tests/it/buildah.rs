@@ -37,8 +37,7 @@ fn whole_life(scheme: Scheme) -> Result<()> {
 
     // The base comes from the registry, and so does the result in the end.
     let layout = Layout::runnable("buildah")?;
-    run_it(&["pull", &layout.transport()])?.ok()?;
-    let pulled = run_it(&["images", "--quiet", "--no-trunc"])?.ok()?;
+    let pulled = run_it(&["pull", "--quiet", &layout.transport()])?.ok()?;
     run_it(&["push", &verify, pulled.trim(), &format!("docker://{base}")])?.ok()?;
     run_it(&["rmi", "--all"])?.ok()?;
 

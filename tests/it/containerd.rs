@@ -29,7 +29,7 @@ fn whole_life(scheme: Scheme) -> Result<()> {
 
     let authority = match scheme {
         Scheme::Http => String::new(),
-        Scheme::Tls => format!("ca = {:?}\n", site.registry.authority()),
+        Scheme::Tls => format!("ca = \"{}\"\n", site.registry.authority().display()),
     };
     let server = format!("{}://{NAME}", scheme.as_str());
     let hosts = format!(

@@ -5,7 +5,7 @@ use slipway_tests::{
     Dockerd, Login, NAME, Options, Registry, Scheme, Site, TrustedAuthority, busybox, plain_tar, run, skip,
 };
 
-/// The daemon trusts no more than `arguments` say.
+/// The daemon trusts no more than `arguments` say. It reads the hosts file seldom: the name comes first.
 fn dockerd(arguments: &[&str]) -> Result<Option<Dockerd>> {
     let dockerd = Dockerd::start(arguments)?;
     if dockerd.is_none() {
@@ -71,8 +71,8 @@ fn whole_life(dockerd: &Dockerd, registry: &str, password: &str) -> Result<()> {
 
 #[test]
 fn docker_works_over_http_by_name_and_on_loopback() -> Result<()> {
-    let Some(dockerd) = dockerd(&["--insecure-registry", NAME])? else { return Ok(()) };
     let site = Site::start(Scheme::Http)?;
+    let Some(dockerd) = dockerd(&["--insecure-registry", NAME])? else { return Ok(()) };
     whole_life(&dockerd, NAME, &site.registry.password()?)?;
     drop(site);
     // No word about 127.0.0.1 was given to the daemon, and no URL to the registry.
@@ -82,8 +82,8 @@ fn docker_works_over_http_by_name_and_on_loopback() -> Result<()> {
 
 #[test]
 fn docker_works_over_tls_with_a_private_authority() -> Result<()> {
-    let Some(dockerd) = dockerd(&[])? else { return Ok(()) };
     let site = Site::start(Scheme::Tls)?;
+    let Some(dockerd) = dockerd(&[])? else { return Ok(()) };
     let password = site.registry.password()?;
     let distrusted = log_in(&dockerd, NAME, &password)?.failed()?;
     ensure!(distrusted.contains("x509"), "{distrusted}");

@@ -18,7 +18,7 @@ fn a_full_disk_refuses_pushes_and_loses_nothing() -> Result<()> {
     let disk = SmallDisk::mount(DISK_MIB)?;
     let mut options = Options::with(&["--auth", "none"]);
     options.data = Some(disk.path().join("data"));
-    let registry = Registry::start(options)?;
+    let mut registry = Registry::start(options)?;
     let server = registry.http();
     let early = Layout::new(&[("file", b"acknowledged early")])?;
     early.push(server, "team/app", "early")?;
@@ -58,6 +58,10 @@ fn a_full_disk_refuses_pushes_and_loses_nothing() -> Result<()> {
     let refused = server.put_manifest("team/app", "late", &manifest.read(&manifest.manifest)?)?;
     ensure!(matches!(refused.status, 201 | 507), "{refused:?}");
     let acknowledged = refused.status == 201;
+    intact()?;
+    // It even starts there: somebody may have to pull before there is space.
+    registry.kill()?;
+    registry.start_again()?;
     intact()?;
 
     std::fs::remove_file(&rest)?;

@@ -17,13 +17,12 @@ const HOST: &str = "gitlab.iceymoss";
 const ALL: &[&str] = &["pull", "push", "delete", "*"];
 
 fn members() -> Vec<Member> {
-    let info = |kind: &str, name: &str| Some(json!({ "token_type": kind, "username": name, "user_id": 1 }));
     vec![
         Member {
             login: Some(("root", "a password")),
             auth_type: "gitlab_or_ldap",
             subject: Some("root"),
-            user_info: info("gitlab_or_ldap", "root"),
+            user_info: Some(r#"{"token_type":"gitlab_or_ldap","username":"root","user_id":1}"#),
             rights: &[("", ALL)],
             admin: true,
         },
@@ -31,7 +30,7 @@ fn members() -> Vec<Member> {
             login: Some(("anna", "glpat-a-token")),
             auth_type: "personal_access_token",
             subject: Some("anna"),
-            user_info: info("personal_access_token", "anna"),
+            user_info: Some(r#"{"token_type":"personal_access_token","username":"anna","user_id":2}"#),
             rights: &[("hichat/", &["pull", "push"])],
             admin: false,
         },
@@ -39,7 +38,7 @@ fn members() -> Vec<Member> {
             login: Some(("gitlab-ci-token", "a job's token")),
             auth_type: "build",
             subject: Some("anna"),
-            user_info: info("build", "anna"),
+            user_info: Some(r#"{"token_type":"build","username":"anna","user_id":2}"#),
             rights: &[("hichat/hichat", &["pull", "push", "delete"]), ("hichat/", &["pull"])],
             admin: false,
         },
@@ -47,9 +46,9 @@ fn members() -> Vec<Member> {
             login: Some(("gitlab+deploy-token-1", "a deploy token")),
             auth_type: "deploy_token",
             subject: None,
-            user_info: Some(json!({
-                "token_type": "deploy_token", "username": "gitlab+deploy-token-1", "deploy_token_id": 1
-            })),
+            user_info: Some(
+                r#"{"token_type":"deploy_token","username":"gitlab+deploy-token-1","deploy_token_id":1}"#,
+            ),
             rights: &[("hichat/", &["pull"])],
             admin: false,
         },
@@ -57,7 +56,7 @@ fn members() -> Vec<Member> {
             login: None,
             auth_type: "none",
             subject: None,
-            user_info: Some(json!({ "token_type": "none" })),
+            user_info: None,
             rights: &[("public/", &["pull"])],
             admin: false,
         },
@@ -95,11 +94,11 @@ fn company() -> Result<Company> {
 
 #[test]
 fn docker_logs_in_at_gitlab_and_pushes_here() -> Result<()> {
+    let company = company()?;
     let Some(dockerd) = Dockerd::start(&["--insecure-registry", NAME])? else {
         skip("docker.io is not installed");
         return Ok(());
     };
-    let company = company()?;
     let image = company.site.image("hichat/hichat:main");
     let tar = plain_tar(&[("busybox", &busybox()?)]);
     run(&mut dockerd.command(&["import", "-", &image]), &tar)?.ok()?;
@@ -224,7 +223,7 @@ fn only_tokens_of_the_trusted_gitlab_are_taken() -> Result<()> {
     Ok(())
 }
 
-/// The stand-in refuses as Rails does, so that tests with it prove something.
+/// The stand-in answers as Rails does, so that tests with it prove something.
 #[test]
 fn the_stand_in_answers_as_rails_does() -> Result<()> {
     let gitlab = GitLab::start(key()?, members())?;
@@ -234,6 +233,30 @@ fn the_stand_in_answers_as_rails_does() -> Result<()> {
     ensure!(server.ask_for_token(None, &[])?.status == 403);
     ensure!(server.get("/jwt/auth?service=elsewhere&scope=repository:a:pull")?.status == 404);
     ensure!(server.request("POST", "/jwt/auth?service=container_registry", &[], b"")?.status == 404);
+    // ruby writes claims in the order in which they were set.
+    let user = Some(Login { name: "anna", password: "glpat-a-token" });
+    let bearer = server.bearer(user, &["repository:hichat/a:pull"])?;
+    let text =
+        data_encoding::BASE64URL_NOPAD.decode(bearer.split('.').nth(1).context("claims")?.as_bytes())?;
+    let text = String::from_utf8(text)?;
+    let order = [
+        "auth_type",
+        "access",
+        "type",
+        "name",
+        "actions",
+        "meta",
+        "user",
+        "jti",
+        "aud",
+        "sub",
+        "iss",
+        "iat",
+        "nbf",
+        "exp",
+    ];
+    let places: Vec<_> = order.iter().map(|claim| text.find(&format!("\"{claim}\":"))).collect();
+    ensure!(places.is_sorted() && places[0] == Some(1) && !places.contains(&None), "{text}");
     let reader = Some(Login { name: "gitlab+deploy-token-1", password: "a deploy token" });
     let token = claims(&server.bearer(reader, &["repository:hichat/a:pull,push repository:other/a:pull"])?)?;
     ensure!(

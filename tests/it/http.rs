@@ -158,7 +158,7 @@ fn nonsense_is_a_bad_request_and_hurts_nobody() -> Result<()> {
         b"GET\r\n\r\n",
         b"GET /v2/ HTTP/9.9\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
-        b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"PUT /v2/a/manifests/1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ] {
         let mut stream = server.connect()?;
         stream.write_all(nonsense)?;

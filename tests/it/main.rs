@@ -16,4 +16,5 @@ mod oras;
 mod regctl;
 mod shutdown;
 mod skopeo;
+mod tls;
 mod uploads;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use registry_types::Digest;
 use slipway_tests::{
-    Registry,
+    Options, Registry,
     http::{Answer, Server},
 };
 
@@ -140,6 +140,27 @@ fn wait_for_bytes(registry: &Registry, bytes: usize) -> Result<()> {
         ensure!(Instant::now() < until, "the server has only {} bytes", upload_bytes(registry));
         sleep(Duration::from_millis(20));
     }
+    Ok(())
+}
+
+#[test]
+fn a_silent_client_is_given_up_and_its_bytes_are_kept() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("registry.toml");
+    std::fs::write(&file, "[limits]\nbody_idle_seconds = 1\n")?;
+    let file = file.display().to_string();
+    let registry = Registry::start(Options::with(&["--auth", "none", "--config", &file]))?;
+    let server = registry.http();
+    let blob = pattern(3 * MIB);
+    let session = server.start_upload("team/app")?;
+    let mut stream = server.begin("PATCH", &session, &[], blob.len())?;
+    stream.write_all(&blob[..MIB])?;
+    let told = Answer::read(&mut stream)?;
+    ensure!(matches!(told.status, 400 | 408), "{told:?}");
+    ensure!(String::from_utf8_lossy(&told.body).contains("1 second"), "{told:?}");
+    ensure!(length_of(&status(server, &session)?)? == MIB);
+    append(server, &session, MIB, &blob[MIB..])?.expect(202)?;
+    complete(server, &session, &Digest::sha256(&blob))?.expect(201)?;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ impl Containerd {
             return Ok(None);
         };
         let folder = tempfile::Builder::new().prefix("slipway-ctrd-").tempdir()?;
-        let path = |name: &str| folder.path().join(name);
+        let path = |name: &str| folder.path().join(name).display().to_string();
         // Without the CRI plugin it needs no network set-up.
         let config = format!(
             "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {:?}\n",

@@ -15,7 +15,6 @@ use std::{
 };
 
 use anyhow::Result;
-use serde_json::Value;
 
 pub use key::GitLabKey;
 
@@ -28,8 +27,8 @@ pub struct Member {
     pub auth_type: &'static str,
     /// `sub` in the token: only users have one.
     pub subject: Option<&'static str>,
-    /// What the nested token says about the user; Rails writes none for the anonymous one.
-    pub user_info: Option<Value>,
+    /// What the nested token says about the user, as JSON text; Rails writes `null` for the anonymous one.
+    pub user_info: Option<&'static str>,
     /// Path prefixes and the actions allowed under them.
     pub rights: &'static [(&'static str, &'static [&'static str])],
     pub admin: bool,

@@ -33,7 +33,9 @@ impl Layout {
     }
 
     pub fn new(files: &[(&str, &[u8])]) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+        // buildah makes an image name of the path, and that must be in lower case.
+        let name = format!("slipway-layout-{}", uuid::Uuid::new_v4());
+        let folder = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir()?;
         let blobs = folder.path().join("blobs/sha256");
         fs::create_dir_all(&blobs)?;
         let put = |bytes: &[u8]| -> Result<Digest> {

@@ -1,6 +1,12 @@
 //! A registry under a name, as a company has it: `gitlab.iceymoss:5050`, with an account that may do everything.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::Command,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
@@ -9,6 +15,8 @@ use crate::{HostsEntry, Options, Registry, program, tool};
 
 const HOST: &str = "gitlab.iceymoss";
 const PORT: u16 = 5050;
+/// How long somebody else, such as a demonstration beside the tests, may keep the port.
+const PORT_TIME: Duration = Duration::from_secs(60);
 /// Host and port as clients write them.
 pub const NAME: &str = "gitlab.iceymoss:5050";
 
@@ -53,6 +61,11 @@ impl Site {
         options.address = name.address().into();
         options.port = Some(PORT);
         options.external_url = Some(format!("{}://{NAME}", scheme.as_str()));
+        let until = Instant::now() + PORT_TIME;
+        while let Err(error) = TcpListener::bind((options.address, PORT)) {
+            ensure!(Instant::now() < until, "port {PORT} is in use: {error}");
+            sleep(Duration::from_millis(200));
+        }
         let registry = Registry::start(options)?;
         Ok(Self { registry, scheme, home: tempfile::tempdir()?, _name: name })
     }

@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
+use serde_json::json;
 use url::form_urlencoded;
+use uuid::Uuid;
 
 use super::{GitLabKey, Member};
 
@@ -99,30 +100,20 @@ impl Endpoint {
 
     /// The claims stand in the order in which Rails sets them.
     fn mint(&self, member: &Member, scopes: &[&str]) -> Result<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let times = format!(r#""iat":{now},"nbf":{},"exp":{}"#, now - BACKDATED, now + LIFE);
+        let info = member.user_info.unwrap_or("null");
+        let user = format!(r#"{{"user_info":{info},"jti":"{}",{times}}}"#, Uuid::new_v4());
         let access: Vec<String> = scopes.iter().filter_map(|scope| granted(member, scope)).collect();
-        let mut claims = format!(r#"{{"auth_type":"{}","access":[{}]"#, member.auth_type, access.join(","));
-        if let Some(info) = &member.user_info {
-            let nested = format!(r#"{{"user_info":{info},{}}}"#, times(None)?);
-            claims.push_str(&format!(r#","user":"{}""#, self.key.sign(&nested)?));
-        }
-        claims.push_str(&format!(",{}}}", times(Some(member.subject))?));
-        self.key.sign(&claims)
+        let subject = member.subject.map(|subject| format!(r#""sub":"{subject}","#)).unwrap_or_default();
+        self.key.sign(&format!(
+            r#"{{"auth_type":"{}","access":[{}],"user":"{}","jti":"{}","aud":"{SERVICE}",{subject}"iss":"{ISSUER}",{times}}}"#,
+            member.auth_type,
+            access.join(","),
+            self.key.sign(&user)?,
+            Uuid::new_v4(),
+        ))
     }
-}
-
-/// The claims that every token of Rails ends with; `subject` only in the outer one, with its issuer.
-fn times(outer: Option<Option<&str>>) -> Result<String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-    let mut claims = format!(r#""jti":"{}""#, uuid::Uuid::new_v4());
-    if let Some(subject) = outer {
-        claims.push_str(&format!(r#","aud":"{SERVICE}""#));
-        if let Some(subject) = subject {
-            claims.push_str(&format!(r#","sub":"{subject}""#));
-        }
-        claims.push_str(&format!(r#","iss":"{ISSUER}""#));
-    }
-    claims.push_str(&format!(r#","iat":{now},"nbf":{},"exp":{}"#, now - BACKDATED, now + LIFE));
-    Ok(claims)
 }
 
 /// One entry of `access`. Refused actions are dropped, and an entry without any is left out.
@@ -135,21 +126,27 @@ fn granted(member: &Member, scope: &str) -> Option<String> {
             member.rights.iter().any(|(prefix, actions)| name.starts_with(prefix) && actions.contains(action))
         }
     };
-    let actions: Vec<&str> = actions.split(',').filter(allowed).collect();
-    let mut entry = json!({ "type": kind, "name": name, "actions": actions });
+    let actions: Vec<String> =
+        actions.split(',').filter(allowed).map(|action| format!(r#""{action}""#)).collect();
     if actions.is_empty() {
         return None;
     }
-    if kind == "repository" {
-        entry["meta"] = json!({
-            "project_path": name.to_lowercase(), "project_id": 42, "root_namespace_id": 7,
-            "tag_deny_access_patterns": { "push": [], "delete": [] },
-        });
-    }
-    Some(entry.to_string())
+    let meta = match kind {
+        "repository" => {
+            // Rules about tags are for users; those of this project deny nothing.
+            let rules = match member.subject {
+                Some(_) => r#","tag_deny_access_patterns":{"push":[],"delete":[]}"#,
+                None => "",
+            };
+            let path = name.to_lowercase();
+            format!(r#","meta":{{"project_path":"{path}","project_id":42,"root_namespace_id":7{rules}}}"#)
+        }
+        _ => String::new(),
+    };
+    Some(format!(r#"{{"type":"{kind}","name":"{name}","actions":[{}]{meta}}}"#, actions.join(",")))
 }
 
 fn refusal(status: &'static str, code: &str, message: &str) -> Answer {
-    let body: Value = json!({ "errors": [{ "code": code, "message": message }] });
+    let body = json!({ "errors": [{ "code": code, "message": message }] });
     Answer { status, body: body.to_string() }
 }
