@@ -2,27 +2,20 @@
 
 use anyhow::{Result, ensure};
 use slipway_tests::{
-    Dockerd, Login, NAME, Options, Registry, Scheme, Site, TrustedAuthority, busybox, plain_tar, run, skip,
+    Dockerd, Login, NAME, Options, Registry, Scheme, Site, TrustedAuthority, busybox, plain_tar, run,
 };
-
-/// The daemon trusts no more than `arguments` say. It reads the hosts file seldom: the name comes first.
-fn dockerd(arguments: &[&str]) -> Result<Option<Dockerd>> {
-    let dockerd = Dockerd::start(arguments)?;
-    if dockerd.is_none() {
-        skip("docker.io is not installed");
-    }
-    Ok(dockerd)
-}
 
 fn log_in(dockerd: &Dockerd, registry: &str, password: &str) -> Result<slipway_tests::Finished> {
     let mut command = dockerd.command(&["login", registry, "--username", "admin", "--password-stdin"]);
     run(&mut command, password.as_bytes())
 }
 
-/// Makes an image in the daemon that prints `text`.
-fn import(dockerd: &Dockerd, image: &str, text: &str) -> Result<()> {
-    let tar = plain_tar(&[("busybox", &busybox()?), ("greeting", text.as_bytes())]);
-    run(&mut dockerd.command(&["import", "-", image]), &tar)?.ok().map(drop)
+/// Makes an image in the daemon that prints `text`. False where there is nothing to make it of.
+fn import(dockerd: &Dockerd, image: &str, text: &str) -> Result<bool> {
+    let Some(busybox) = busybox() else { return Ok(false) };
+    let tar = plain_tar(&[("busybox", &busybox), ("greeting", text.as_bytes())]);
+    run(&mut dockerd.command(&["import", "-", image]), &tar)?.ok()?;
+    Ok(true)
 }
 
 fn greeting(dockerd: &Dockerd, image: &str) -> Result<String> {
@@ -32,7 +25,9 @@ fn greeting(dockerd: &Dockerd, image: &str) -> Result<String> {
 /// Login, push, pull, run, logout, and what is refused before and after.
 fn whole_life(dockerd: &Dockerd, registry: &str, password: &str) -> Result<()> {
     let image = format!("{registry}/team/app:1");
-    import(dockerd, &image, "from the registry")?;
+    if !import(dockerd, &image, "from the registry")? {
+        return Ok(());
+    }
 
     let refused = dockerd.docker(&["push", &image])?.failed()?;
     ensure!(refused.contains("authentication required") || refused.contains("denied"), "{refused}");
@@ -71,8 +66,8 @@ fn whole_life(dockerd: &Dockerd, registry: &str, password: &str) -> Result<()> {
 
 #[test]
 fn docker_works_over_http_by_name_and_on_loopback() -> Result<()> {
-    let site = Site::start(Scheme::Http)?;
-    let Some(dockerd) = dockerd(&["--insecure-registry", NAME])? else { return Ok(()) };
+    let Some(site) = Site::start(Scheme::Http)? else { return Ok(()) };
+    let Some(dockerd) = Dockerd::start(&["--insecure-registry", NAME])? else { return Ok(()) };
     whole_life(&dockerd, NAME, &site.registry.password()?)?;
     drop(site);
     // No word about 127.0.0.1 was given to the daemon, and no URL to the registry.
@@ -82,8 +77,8 @@ fn docker_works_over_http_by_name_and_on_loopback() -> Result<()> {
 
 #[test]
 fn docker_works_over_tls_with_a_private_authority() -> Result<()> {
-    let site = Site::start(Scheme::Tls)?;
-    let Some(dockerd) = dockerd(&[])? else { return Ok(()) };
+    let Some(site) = Site::start(Scheme::Tls)? else { return Ok(()) };
+    let Some(dockerd) = Dockerd::start(&[])? else { return Ok(()) };
     let password = site.registry.password()?;
     let distrusted = log_in(&dockerd, NAME, &password)?.failed()?;
     ensure!(distrusted.contains("x509"), "{distrusted}");
@@ -94,7 +89,7 @@ fn docker_works_over_tls_with_a_private_authority() -> Result<()> {
 
 #[test]
 fn docker_speaks_to_a_registry_with_rules() -> Result<()> {
-    let Some(dockerd) = dockerd(&[])? else { return Ok(()) };
+    let Some(dockerd) = Dockerd::start(&[])? else { return Ok(()) };
     let registry = Registry::start(Options::default())?;
     let (name, password) = (registry.name(), "a robot's secret");
     registry.add_account("robot", "ci", password)?;
@@ -102,7 +97,9 @@ fn docker_speaks_to_a_registry_with_rules() -> Result<()> {
     registry.add_rule("everyone", "pull", "team/public")?;
     let ours = format!("{name}/team/public:1");
     let theirs = format!("{name}/other/app:1");
-    import(&dockerd, &ours, "for everyone")?;
+    if !import(&dockerd, &ours, "for everyone")? {
+        return Ok(());
+    }
     dockerd.docker(&["tag", &ours, &theirs])?.ok()?;
     let mut login = dockerd.command(&["login", &name, "--username", "ci", "--password-stdin"]);
     run(&mut login, password.as_bytes())?.ok()?;

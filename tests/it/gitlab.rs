@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use slipway_tests::{
-    Dockerd, Finished, GitLab, GitLabKey, Layout, Login, Member, NAME, Scheme, Site, busybox, claims,
-    http::Server, plain_tar, run, skip,
+    Dockerd, Finished, GitLab, GitLabKey, Layout, Login, Member, NAME, Scheme, Site, claims, http::Server,
+    plain_tar, run, skip,
 };
 use tempfile::TempDir;
 
@@ -79,7 +79,7 @@ struct Company {
     _files: TempDir,
 }
 
-fn company() -> Result<Company> {
+fn company() -> Result<Option<Company>> {
     let key = key()?;
     let gitlab = GitLab::start(key.clone(), members())?;
     let files = tempfile::tempdir()?;
@@ -89,18 +89,15 @@ fn company() -> Result<Company> {
     let bundle = bundle.display().to_string();
     let arguments = ["--auth", "gitlab", "--gitlab-realm", &realm, "--gitlab-certificates", &bundle];
     let site = Site::start_with(Scheme::Http, &arguments)?;
-    Ok(Company { site, gitlab, _files: files })
+    Ok(site.map(|site| Company { site, gitlab, _files: files }))
 }
 
 #[test]
 fn docker_logs_in_at_gitlab_and_pushes_here() -> Result<()> {
-    let company = company()?;
-    let Some(dockerd) = Dockerd::start(&["--insecure-registry", NAME])? else {
-        skip("docker.io is not installed");
-        return Ok(());
-    };
+    let Some(company) = company()? else { return Ok(()) };
+    let Some(dockerd) = Dockerd::start(&["--insecure-registry", NAME])? else { return Ok(()) };
     let image = company.site.image("hichat/hichat:main");
-    let tar = plain_tar(&[("busybox", &busybox()?)]);
+    let tar = plain_tar(&[("file", b"content")]);
     run(&mut dockerd.command(&["import", "-", &image]), &tar)?.ok()?;
     let log_in = |name: &str, password: &str| {
         let mut command = dockerd.command(&["login", NAME, "--username", name, "--password-stdin"]);
@@ -132,7 +129,7 @@ fn docker_logs_in_at_gitlab_and_pushes_here() -> Result<()> {
 
 #[test]
 fn crane_works_with_gitlabs_tokens() -> Result<()> {
-    let company = company()?;
+    let Some(company) = company()? else { return Ok(()) };
     if company.site.client("crane")?.is_none() {
         skip("crane is not installed");
         return Ok(());
@@ -145,7 +142,7 @@ fn crane_works_with_gitlabs_tokens() -> Result<()> {
     let log_in = |name: &str, password: &str| {
         crane_with(&["auth", "login", NAME, "--username", name, "--password-stdin"], password.as_bytes())
     };
-    let layout = Layout::runnable("gitlab")?;
+    let layout = Layout::sample("gitlab")?;
     let folder = layout.path().display().to_string();
     let (ours, public) = (company.site.image("hichat/hichat:1"), company.site.image("public/base:1"));
 
@@ -174,7 +171,7 @@ fn crane_works_with_gitlabs_tokens() -> Result<()> {
 
 #[test]
 fn only_tokens_of_the_trusted_gitlab_are_taken() -> Result<()> {
-    let company = company()?;
+    let Some(company) = company()? else { return Ok(()) };
     let (server, gitlab) = (company.site.registry.http(), Server(company.gitlab.address()));
     let get = |bearer: &str, path: &str| server.request("GET", path, &[("Authorization", bearer)], b"");
     let root = Some(Login { name: "root", password: "a password" });

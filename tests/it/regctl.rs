@@ -12,7 +12,7 @@ const CHUNK: &str = "65536";
 const BLOB: usize = 300_000;
 
 fn whole_life(scheme: Scheme) -> Result<()> {
-    let site = Site::start(scheme)?;
+    let Some(site) = Site::start(scheme)? else { return Ok(()) };
     if site.client("regctl")?.is_none() {
         skip("regctl is not installed");
         return Ok(());
@@ -31,7 +31,7 @@ fn whole_life(scheme: Scheme) -> Result<()> {
     regctl_with(&login, b"wrong")?.failed()?;
     regctl_with(&login, site.registry.password()?.as_bytes())?.ok()?;
 
-    let layout = Layout::runnable("regctl")?;
+    let layout = Layout::sample("regctl")?;
     let (image, copy) = (site.image("team/app:1"), site.image("other/app:2"));
     let source = format!("ocidir://{}:latest", layout.path().display());
     regctl(&["image", "copy", &source, &image])?.ok()?;

@@ -28,14 +28,14 @@ impl Skopeo {
 }
 
 fn whole_life(scheme: Scheme) -> Result<()> {
-    let site = Site::start(scheme)?;
+    let Some(site) = Site::start(scheme)? else { return Ok(()) };
     if site.client("/usr/bin/skopeo")?.is_none() {
         skip("skopeo is not installed");
         return Ok(());
     }
     let skopeo = Skopeo { site };
     let password = skopeo.site.registry.password()?;
-    let layout = Layout::runnable("skopeo")?;
+    let layout = Layout::sample("skopeo")?;
     let image = format!("docker://{}", skopeo.site.image("team/app:1"));
     let (plain, source, target) = (skopeo.verify(""), skopeo.verify("src-"), skopeo.verify("dest-"));
 

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{Finished, program, run};
+use crate::{Finished, is_root, program, run, skip};
 
 const START_TIME: Duration = Duration::from_secs(30);
 
@@ -23,9 +23,10 @@ pub struct Containerd {
 }
 
 impl Containerd {
-    /// `None` when it is not installed.
+    /// `None`, with the reason told, where it cannot run.
     pub fn start() -> Result<Option<Self>> {
-        let (Some(daemon), Some(_)) = (program("/usr/bin/containerd"), program("/usr/bin/ctr")) else {
+        let Some(daemon) = program("/usr/bin/containerd").filter(|_| is_root()) else {
+            skip("containerd needs its package and root");
             return Ok(None);
         };
         let folder = tempfile::Builder::new().prefix("slipway-ctrd-").tempdir()?;

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::{Finished, program, run};
+use crate::{Finished, is_root, program, run, skip};
 
 const START_TIME: Duration = Duration::from_secs(60);
 
@@ -22,9 +22,13 @@ pub struct Dockerd {
 }
 
 impl Dockerd {
-    /// `None` when Docker is not installed. `arguments` go to the daemon.
+    /// `None`, with the reason told, where Docker cannot run. `arguments` go to the daemon, which reads the
+    /// hosts file seldom: names come first.
     pub fn start(arguments: &[&str]) -> Result<Option<Self>> {
-        let Some(daemon) = program("/usr/sbin/dockerd") else { return Ok(None) };
+        let Some(daemon) = program("/usr/sbin/dockerd").filter(|_| is_root()) else {
+            skip("dockerd needs docker.io and root");
+            return Ok(None);
+        };
         let folder = tempfile::Builder::new().prefix("slipway-docker-").tempdir()?;
         let log = fs::File::create(folder.path().join("log"))?;
         let child = Command::new(daemon)

@@ -12,7 +12,7 @@ use registry_types::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::http::Server;
+use crate::{http::Server, skip};
 
 /// An OCI layout folder with one image, tagged `latest`, whose only layer holds `files`.
 #[derive(Debug)]
@@ -27,9 +27,22 @@ pub struct Layout {
 const BUSYBOX: &str = "/bin/busybox";
 
 impl Layout {
-    /// An image that can run: it holds `/busybox`, and `/greeting` with `text`.
-    pub fn runnable(text: &str) -> Result<Self> {
-        Self::new(&[("busybox", &busybox()?), ("greeting", text.as_bytes())])
+    /// An image that can run: it holds `/busybox`, and `/greeting` with `text`. `None`, with the reason told,
+    /// where there is no busybox.
+    pub fn runnable(text: &str) -> Result<Option<Self>> {
+        busybox()
+            .map(|busybox| Self::new(&[("busybox", &busybox), ("greeting", text.as_bytes())]))
+            .transpose()
+    }
+
+    /// An image that holds `text` and a megabyte that does not compress.
+    pub fn sample(text: &str) -> Result<Self> {
+        // The finalizer of splitmix64: every bit of the place decides about every bit of the byte.
+        let noise: Vec<u8> = (1..=1_u64 << 20)
+            .map(|at| at.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+            .map(|mixed| ((mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 56) as u8)
+            .collect();
+        Self::new(&[("greeting", text.as_bytes()), ("noise", &noise)])
     }
 
     pub fn new(files: &[(&str, &[u8])]) -> Result<Self> {
@@ -44,9 +57,7 @@ impl Layout {
             Ok(digest)
         };
         let tar = plain_tar(files);
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(&tar)?;
-        let compressed = gzip.finish()?;
+        let compressed = gzip(&tar)?;
         let layer = put(&compressed)?;
         let config = json!({
             "architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"]},
@@ -98,9 +109,13 @@ impl Layout {
     }
 }
 
-/// The bytes of busybox.
-pub fn busybox() -> Result<Vec<u8>> {
-    fs::read(BUSYBOX).with_context(|| format!("cannot read {BUSYBOX}: install busybox-static"))
+/// The bytes of busybox. `None`, with the reason told, where it is not installed.
+pub fn busybox() -> Option<Vec<u8>> {
+    let bytes = fs::read(BUSYBOX).ok();
+    if bytes.is_none() {
+        skip("busybox-static is not installed");
+    }
+    bytes
 }
 
 fn descriptor(media_type: &str, digest: &Digest, size: usize) -> Value {
@@ -132,4 +147,16 @@ pub fn plain_tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     }
     tar.resize(tar.len() + 2 * BLOCK, 0);
     tar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_has_the_size_that_clients_move() -> Result<()> {
+        let sample = Layout::sample("text")?;
+        assert!(sample.read(&sample.layer)?.len() > 1_000_000);
+        Ok(())
+    }
 }

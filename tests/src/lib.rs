@@ -4,6 +4,8 @@
 //! fails.
 
 mod authority;
+mod builder;
+mod buildkit;
 mod command;
 mod containerd;
 mod dockerd;
@@ -18,6 +20,8 @@ mod site;
 mod tools;
 
 pub use authority::TrustedAuthority;
+pub use builder::Builder;
+pub use buildkit::{BaseImage, Buildkitd, Difference, Image, Kind, Node, Tree, compare};
 pub use command::{Finished, run};
 pub use containerd::Containerd;
 pub use dockerd::Dockerd;

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
-use crate::{HostsEntry, Options, Registry, program, tool};
+use crate::{HostsEntry, Options, Registry, is_root, program, skip, tool};
 
 const HOST: &str = "gitlab.iceymoss";
 const PORT: u16 = 5050;
@@ -47,12 +47,16 @@ pub struct Site {
 }
 
 impl Site {
-    /// A registry that issues its tokens itself.
-    pub fn start(scheme: Scheme) -> Result<Self> {
+    /// A registry that issues its tokens itself. `None`, with the reason told, where a name cannot be given.
+    pub fn start(scheme: Scheme) -> Result<Option<Self>> {
         Self::start_with(scheme, &[])
     }
 
-    pub fn start_with(scheme: Scheme, arguments: &[&str]) -> Result<Self> {
+    pub fn start_with(scheme: Scheme, arguments: &[&str]) -> Result<Option<Self>> {
+        if !is_root() {
+            skip("a name in the hosts file needs root");
+            return Ok(None);
+        }
         let name = HostsEntry::add(HOST)?;
         let mut options = Options::with(arguments);
         if scheme == Scheme::Tls {
@@ -67,7 +71,7 @@ impl Site {
             sleep(Duration::from_millis(200));
         }
         let registry = Registry::start(options)?;
-        Ok(Self { registry, scheme, home: tempfile::tempdir()?, _name: name })
+        Ok(Some(Self { registry, scheme, home: tempfile::tempdir()?, _name: name }))
     }
 
     /// `gitlab.iceymoss:5050/PATH`

@@ -1,0 +1,137 @@
+//! A BuildKit daemon of our own: runc from Debian, a socket and a root folder that nobody else uses.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::{Finished, is_root, program, run, skip, tool};
+
+const START_TIME: Duration = Duration::from_secs(60);
+/// How long it may take to end its builds after SIGTERM.
+const STOP_TIME: Duration = Duration::from_secs(20);
+const RUNC: &str = "/usr/sbin/runc";
+
+/// A running daemon. Its process, its mounts and its files end with it.
+#[derive(Debug)]
+pub struct Buildkitd {
+    child: Child,
+    folder: TempDir,
+    client: PathBuf,
+}
+
+impl Buildkitd {
+    /// A daemon that pulls from and pushes to `registry` by plain HTTP. `None`, with the reason told, where it
+    /// cannot run.
+    pub fn start(registry: &str) -> Result<Option<Self>> {
+        let (Some(daemon), Some(client)) = (tool("buildkitd"), tool("buildctl")) else {
+            skip("buildkitd and buildctl are not installed: cargo xtask fixtures");
+            return Ok(None);
+        };
+        let Some(runc) = program(RUNC).filter(|_| is_root()) else {
+            skip("buildkitd needs runc and root");
+            return Ok(None);
+        };
+        let folder = tempfile::Builder::new().prefix("slipway-buildkit-").tempdir()?;
+        let config = folder.path().join("buildkitd.toml");
+        fs::write(&config, format!("[registry.\"{registry}\"]\nhttp = true\ninsecure = true\n"))?;
+        let log = fs::File::create(folder.path().join("log"))?;
+        let child = Command::new(daemon)
+            .arg("--config")
+            .arg(&config)
+            .arg("--root")
+            .arg(folder.path().join("root"))
+            .arg("--addr")
+            .arg(address(folder.path()))
+            .args(["--containerd-worker=false", "--oci-worker=true", "--oci-worker-net", "host"])
+            .arg("--oci-worker-binary")
+            .arg(runc)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start buildkitd")?;
+        let mut daemon = Self { child, folder, client };
+        daemon.wait_until_it_answers()?;
+        Ok(Some(daemon))
+    }
+
+    fn wait_until_it_answers(&mut self) -> Result<()> {
+        let until = Instant::now() + START_TIME;
+        while !run(self.client().args(["debug", "workers"]), b"").is_ok_and(|finished| finished.success) {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("buildkitd ended with {status}:\n{}", self.log());
+            }
+            ensure!(Instant::now() < until, "buildkitd does not answer:\n{}", self.log());
+            sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn client(&self) -> Command {
+        let mut command = Command::new(&self.client);
+        // No credentials of the machine's user.
+        command.env("DOCKER_CONFIG", self.folder.path().join("config"));
+        command.arg("--addr").arg(address(self.folder.path()));
+        command
+    }
+
+    /// Builds the Dockerfile of `context` and pushes the image as `image`. `options` are those of the Dockerfile
+    /// frontend, such as `target=NAME` or `build-arg:NAME=VALUE`.
+    pub fn build(&self, context: &Path, image: &str, options: &[String]) -> Result<Finished> {
+        let mut command = self.client();
+        command.args(["build", "--progress", "plain", "--frontend", "dockerfile.v0"]);
+        for name in ["context", "dockerfile"] {
+            command.arg("--local").arg(format!("{name}={}", context.display()));
+        }
+        for option in options {
+            command.arg("--opt").arg(option);
+        }
+        command.arg("--output").arg(format!("type=image,name={image},push=true,oci-mediatypes=true"));
+        run(&mut command, b"")
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits for the end that was asked for; a daemon that does not end is killed.
+    fn end(&mut self) {
+        let until = Instant::now() + STOP_TIME;
+        while Instant::now() < until {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            sleep(Duration::from_millis(50));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn address(folder: &Path) -> String {
+    format!("unix://{}", folder.join("socket").display())
+}
+
+impl Drop for Buildkitd {
+    fn drop(&mut self) {
+        let _ = run(Command::new("kill").arg(self.child.id().to_string()), b"");
+        self.end();
+        // A killed daemon leaves the mounts of its steps; with them the folder could not be removed.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let ours = |line: &&str| line.split(' ').nth(1).is_some_and(|at| Path::new(at).starts_with(self.folder.path()));
+        for line in mounts.lines().rev().filter(ours) {
+            let at = line.split(' ').nth(1).unwrap_or_default();
+            let _ = run(Command::new("umount").args(["--lazy", at]), b"");
+        }
+        // The harness shows it only when the test fails.
+        println!("the log of buildkitd:\n{}", self.log());
+    }
+}
