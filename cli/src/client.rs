@@ -1,19 +1,16 @@
 //! A registry client from the command line and the environment.
 
-use registry_client::{Client, Credentials};
+use registry_client::{Client, ClientBuilder, Credentials};
 
 use crate::{arguments::ClientOptions, failure::Failure};
 
 /// A client with the credentials that docker, podman and a GitLab job leave for it.
 pub(crate) fn client(options: &ClientOptions) -> Result<Client, Failure> {
-    with_credentials(options, Credentials::from_environment())
+    Ok(client_builder(options, Credentials::from_environment()).build()?)
 }
 
-pub(crate) fn with_credentials(options: &ClientOptions, credentials: Credentials) -> Result<Client, Failure> {
-    let mut builder =
+pub(crate) fn client_builder(options: &ClientOptions, credentials: Credentials) -> ClientBuilder {
+    let builder =
         Client::builder().credentials(credentials).insecure(options.insecure_registry.iter().cloned());
-    for file in &options.ca_file {
-        builder = builder.authority_file(file);
-    }
-    Ok(builder.build()?)
+    options.ca_file.iter().fold(builder, |builder, file| builder.authority_file(file))
 }

@@ -2,7 +2,10 @@
 //! `slipway builder` or `slipway import`.
 
 mod arguments;
+mod builder;
 mod client;
+mod conformance;
+mod demo;
 mod failure;
 mod import;
 mod logging;
@@ -16,6 +19,8 @@ use arguments::{Arguments, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
+    // A build step starts this program again as its own init; nothing may come before.
+    builder_runtime::maybe_run_init();
     let arguments = Arguments::parse_from(with_subcommand(std::env::args_os().collect()));
     logging::start(&arguments);
     match run(arguments) {
@@ -30,6 +35,9 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Registry(command) => registry::run(command),
+        Command::Builder(command) => builder::run(command),
+        Command::Conformance(arguments) => conformance::run(arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
     }
 }

@@ -1,0 +1,82 @@
+//! The demo's registry: in this process, with its own data folder and token server.
+
+use std::path::{Path, PathBuf};
+
+use registry_client::{Credential, Credentials, Secret as ClientSecret};
+use registry_server::{Administration, Config, NewAccount, Overrides, Secret, Server, ServerError};
+use registry_types::{AccessRule, AccountKind, RegistryHost, Subject};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::failed;
+use crate::failure::Failure;
+
+#[derive(Debug)]
+pub(super) struct DemoRegistry {
+    host: RegistryHost,
+    wanted: u16,
+    port: u16,
+    data: PathBuf,
+    stop: CancellationToken,
+    serving: JoinHandle<()>,
+}
+
+impl DemoRegistry {
+    /// Starts on `port`, or on a free one if that is taken.
+    pub(super) async fn start(port: u16, data: &Path) -> Result<Self, Failure> {
+        let server = match Server::prepare(config(port, data)?).await {
+            Err(ServerError::Listen { .. }) => Server::prepare(config(0, data)?).await?,
+            other => other?,
+        };
+        let bound = server.address().port();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(server.serve(stop.clone()));
+        let host = format!("localhost:{bound}").parse().map_err(failed)?;
+        Ok(Self { host, wanted: port, port: bound, data: data.to_owned(), stop, serving })
+    }
+
+    pub(super) fn host(&self) -> &RegistryHost {
+        &self.host
+    }
+
+    pub(super) fn describe(&self) -> String {
+        if self.port == self.wanted {
+            format!("{}, own tokens, SQLite and files", self.host)
+        } else {
+            format!("{}, since port {} is taken", self.host, self.wanted)
+        }
+    }
+
+    /// Makes the robot `demo` and gives its login.
+    pub(super) async fn add_robot(&self) -> Result<Credentials, Failure> {
+        let administration = Administration::open(&self.data).await?;
+        let password = Secret::generate().map_err(failed)?;
+        let login =
+            Credential::Basic { user: "demo".to_owned(), password: ClientSecret::new(password.expose()) };
+        let name = "demo".parse().map_err(failed)?;
+        let account = NewAccount { name, kind: AccountKind::Robot, admin: false, password, replace: false };
+        administration.add_account(account).await?;
+        let rule = AccessRule {
+            subject: Subject::Account("demo".parse().map_err(failed)?),
+            pattern: "demo/**".parse().map_err(failed)?,
+            actions: "pull,push".parse().map_err(failed)?,
+        };
+        administration.add_rule(&rule).await?;
+        Ok(Credentials::none().with(self.host.clone(), login))
+    }
+
+    pub(super) async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.serving.await {
+            eprintln!("the registry ended by a fault: {error}");
+        }
+    }
+}
+
+/// Embedded defaults: a configuration of the environment must not change what the demo shows.
+fn config(port: u16, data: &Path) -> Result<Config, Failure> {
+    let mut flags = Overrides::default();
+    flags.set("data", Some(data.to_string_lossy().into_owned()));
+    flags.set("listen", Some(format!("127.0.0.1:{port}")));
+    Ok(Config::load(None, std::iter::empty(), flags)?)
+}
