@@ -1,7 +1,7 @@
 //! Runs a build step in namespaces of its own: no daemon, no container runtime, no privilege.
 //!
 //! A program that builds calls [`maybe_run_init`] and then [`enter_builder_namespace`] first thing in `main`, asks
-//! [`probe_blocking`] once for the [`Tier`] that works, and runs each [`StepSpec`] with [`run`] or [`run_blocking`].
+//! [`probe_blocking`] once for the [`Tier`] that works, and runs each [`StepSpec`] with [`run()`] or [`run_blocking`].
 //! When either returns, no process, no mount and no trace of the step is left but its changes in the upper directory.
 
 mod advice;
