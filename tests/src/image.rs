@@ -57,7 +57,9 @@ impl Layout {
             Ok(digest)
         };
         let tar = plain_tar(files);
-        let compressed = gzip(&tar)?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&tar)?;
+        let compressed = gzip.finish()?;
         let layer = put(&compressed)?;
         let config = json!({
             "architecture": "amd64", "os": "linux", "config": {"Env": ["PATH=/bin"]},

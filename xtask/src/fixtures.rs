@@ -1,7 +1,13 @@
 //! Programs that the tests use and the product does not: Debian packages, and Go programs at pinned versions in
 //! a cache outside the tree. What cannot be had is reported, so that a test can say why it is skipped.
 
-use std::{env, path::PathBuf, process::Command};
+mod buildkit;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 
@@ -16,6 +22,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("runc", "/usr/sbin/runc"),
     ("nginx-light", "/usr/sbin/nginx"),
     ("busybox-static", "/bin/busybox"),
+    ("xz-utils", "/usr/bin/xz"),
+    ("bzip2", "/usr/bin/bzip2"),
+    ("zstd", "/usr/bin/zstd"),
+    ("libcap2-bin", "/usr/sbin/setcap"),
     ("uidmap", "/usr/bin/newuidmap"),
     ("wrk", "/usr/bin/wrk"),
 ];
@@ -120,13 +130,19 @@ fn install_go_programs() -> Result<Vec<String>> {
                 continue;
             }
         }
-        // A link without version: tests name programs, this table alone names versions.
-        let link = tools.join(program.name);
-        if std::fs::read_link(&link).ok().as_ref() != Some(&installed) {
-            let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(&installed, &link)
-                .with_context(|| format!("cannot link {}", link.display()))?;
-        }
+        link(&tools, program.name, &installed)?;
     }
+    missing.extend(buildkit::install(&tools)?);
     Ok(missing)
+}
+
+/// A link without version: tests name programs, only this module names versions.
+fn link(tools: &Path, name: &str, installed: &Path) -> Result<()> {
+    let link = tools.join(name);
+    if std::fs::read_link(&link).ok().as_deref() != Some(installed) {
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(installed, &link)
+            .with_context(|| format!("cannot link {}", link.display()))?;
+    }
+    Ok(())
 }

@@ -58,7 +58,8 @@ fn compare_json(place: &str, ours: &Value, theirs: &Value, differences: &mut Vec
     match (ours, theirs) {
         (Value::Object(ours), Value::Object(theirs)) => {
             for key in keys(ours, theirs) {
-                let place = if place.ends_with(' ') { format!("{place}{key}") } else { format!("{place}.{key}") };
+                let place =
+                    if place.ends_with(' ') { format!("{place}{key}") } else { format!("{place}.{key}") };
                 match (ours.get(key), theirs.get(key)) {
                     (Some(ours), Some(theirs)) => compare_json(&place, ours, theirs, differences),
                     (ours, theirs) => {

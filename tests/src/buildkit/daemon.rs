@@ -126,7 +126,9 @@ impl Drop for Buildkitd {
         self.end();
         // A killed daemon leaves the mounts of its steps; with them the folder could not be removed.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let ours = |line: &&str| line.split(' ').nth(1).is_some_and(|at| Path::new(at).starts_with(self.folder.path()));
+        let ours = |line: &&str| {
+            line.split(' ').nth(1).is_some_and(|at| Path::new(at).starts_with(self.folder.path()))
+        };
         for line in mounts.lines().rev().filter(ours) {
             let at = line.split(' ').nth(1).unwrap_or_default();
             let _ = run(Command::new("umount").args(["--lazy", at]), b"");

@@ -28,14 +28,24 @@ impl Image {
         let config: Value = serde_json::from_slice(&config_bytes)?;
         let descriptors = manifest["layers"].as_array().context("a manifest has layers")?;
         let diff_ids = config["rootfs"]["diff_ids"].as_array().context("a config has diff ids")?;
-        ensure!(descriptors.len() == diff_ids.len(), "{} layers, {} diff ids", descriptors.len(), diff_ids.len());
+        ensure!(
+            descriptors.len() == diff_ids.len(),
+            "{} layers, {} diff ids",
+            descriptors.len(),
+            diff_ids.len()
+        );
         let mut layers = Vec::new();
         for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
             let mut tar = Vec::new();
             let compressed = blob(server, repository, descriptor)?;
-            GzDecoder::new(compressed.as_slice()).read_to_end(&mut tar).context("a layer is no gzip stream")?;
+            GzDecoder::new(compressed.as_slice())
+                .read_to_end(&mut tar)
+                .context("a layer is no gzip stream")?;
             let found = Digest::sha256(&tar).to_string();
-            ensure!(Some(found.as_str()) == diff_id.as_str(), "the diff id is {diff_id}, the layer's {found}");
+            ensure!(
+                Some(found.as_str()) == diff_id.as_str(),
+                "the diff id is {diff_id}, the layer's {found}"
+            );
             layers.push(tar);
         }
         let history = config["history"].as_array().map(Vec::as_slice).unwrap_or_default();

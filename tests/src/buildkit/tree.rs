@@ -88,9 +88,12 @@ impl Tree {
             }
             Ok(())
         })?;
-        self.each(layer, |tree, path, entry| {
-            if split(path).1.starts_with(WHITEOUT) { Ok(()) } else { tree.put(path, entry) }
-        })
+        self.each(
+            layer,
+            |tree, path, entry| {
+                if split(path).1.starts_with(WHITEOUT) { Ok(()) } else { tree.put(path, entry) }
+            },
+        )
     }
 
     fn each(

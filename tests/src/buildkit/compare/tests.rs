@@ -32,7 +32,10 @@ fn places(ours: &Image, theirs: &Image) -> Vec<String> {
 fn every_property_of_a_file_counts() {
     let plain = plain(Value::Null);
     assert_eq!(places(&plain, &image(Value::Null, |_| (), b"content", b"note")), [""; 0]);
-    assert_eq!(places(&plain, &image(Value::Null, |header| header.set_mtime(7), b"content", b"note")), [""; 0]);
+    assert_eq!(
+        places(&plain, &image(Value::Null, |header| header.set_mtime(7), b"content", b"note")),
+        [""; 0]
+    );
     let others = [
         image(Value::Null, |header| header.set_mode(0o4644), b"content", b"note"),
         image(Value::Null, |header| header.set_uid(1), b"content", b"note"),
@@ -81,7 +84,8 @@ fn every_value_of_the_config_counts_but_times() {
 #[test]
 fn names_of_one_file_count() {
     let layer = super::super::tree::tests::layer;
-    let image = |names: &[&str]| Image { manifest: Value::Null, config: Value::Null, layers: vec![layer(names)] };
+    let image =
+        |names: &[&str]| Image { manifest: Value::Null, config: Value::Null, layers: vec![layer(names)] };
     assert_eq!(places(&image(&["a", "b=a"]), &image(&["a", "b"])), ["/b"]);
     assert_eq!(places(&image(&["a", "b=a"]), &image(&["b", "a=b"])), [""; 0]);
 }

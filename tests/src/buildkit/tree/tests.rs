@@ -26,7 +26,10 @@ fn paths(layers: &[&[&str]]) -> Vec<String> {
     for names in layers {
         tree.apply(&layer(names)).expect("the layer is good");
     }
-    tree.paths().map(|path| String::from_utf8_lossy(path).into_owned()).filter(|path| !path.is_empty()).collect()
+    tree.paths()
+        .map(|path| String::from_utf8_lossy(path).into_owned())
+        .filter(|path| !path.is_empty())
+        .collect()
 }
 
 #[test]
