@@ -1,5 +1,7 @@
 //! The use cases over the real stores.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
