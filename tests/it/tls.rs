@@ -16,6 +16,9 @@ const CURL: &str = "/usr/bin/curl";
 /// How soon a running server must have seen a new certificate: it looks every two seconds.
 const NEW_CERTIFICATE_TIME: Duration = Duration::from_secs(15);
 
+/// How soon a server must have noticed that a client is gone.
+const CUT_TIME: Duration = Duration::from_secs(20);
+
 /// Whether a client that trusts only `authority` gets an answer.
 fn trusts(authority: &Path, registry: &Registry) -> Result<bool> {
     let mut command = Command::new(CURL);
@@ -59,6 +62,53 @@ fn a_certificate_is_exchanged_while_serving() -> Result<()> {
         sleep(Duration::from_millis(200));
     }
     ensure!(!trusts(&first, &registry)?, "the old certificate is still served");
+    Ok(())
+}
+
+/// Uploads over TLS, from a client that is cut off in the middle, in both versions.
+#[test]
+fn a_cut_upload_goes_on_over_tls() -> Result<()> {
+    if program(CURL).is_none() {
+        skip("curl is not installed");
+        return Ok(());
+    }
+    let registry = Registry::start(Options::with(&["--auth", "none", "--tls", "self-signed"]))?;
+    let folder = tempfile::tempdir()?;
+    let blob: Vec<u8> = (0..6_000_007_u32).map(|at| (at ^ (at >> 9)).wrapping_mul(37) as u8).collect();
+    let digest = registry_types::Digest::sha256(&blob);
+    for version in ["--http1.1", "--http2"] {
+        let session = registry.http().start_upload("team/app")?;
+        let patch = |options: &[&str], from: usize| -> Result<slipway_tests::Finished> {
+            let rest = folder.path().join("rest");
+            fs::write(&rest, &blob[from..])?;
+            let mut command = Command::new(CURL);
+            command.args(["--silent", "--show-error", "--noproxy", "*", version, "--request", "PATCH"]);
+            command.args(options).arg("--cacert").arg(registry.authority());
+            command.args(["--header", &format!("Content-Range: {from}-{}", blob.len() - 1)]);
+            command.args([
+                "--write-out",
+                "%{response_code}",
+                "--data-binary",
+                &format!("@{}", rest.display()),
+            ]);
+            run(command.arg(format!("https://{}{session}", registry.name())), b"")
+        };
+        let cut = patch(&["--limit-rate", "2M", "--max-time", "1"], 0)?;
+        ensure!(cut.code == Some(28), "the client was not cut off: {cut:?}");
+        let until = Instant::now() + CUT_TIME;
+        let kept: usize = loop {
+            let answer = registry.http().get(&session)?;
+            match answer.header("upload-offset") {
+                Some(length) if answer.status == 204 && length != "0" => break length.parse()?,
+                _ => ensure!(Instant::now() < until, "{version}: nothing was kept: {answer:?}"),
+            }
+            sleep(Duration::from_millis(100));
+        };
+        ensure!(kept < blob.len());
+        ensure!(patch(&[], kept)?.ok()? == "202", "{version}");
+        let end = format!("{session}?digest={digest}");
+        registry.http().request("PUT", &end, &[], b"")?.expect(201)?;
+    }
     Ok(())
 }
 

@@ -144,6 +144,34 @@ fn wait_for_bytes(registry: &Registry, bytes: usize) -> Result<()> {
 }
 
 #[test]
+fn a_session_is_one_clients_at_a_time() -> Result<()> {
+    let registry = Registry::open_to_all()?;
+    let server = registry.http();
+    let blob = pattern(2 * MIB);
+    let session = server.start_upload("team/app")?;
+    let mut first = server.begin("PATCH", &session, &[], blob.len())?;
+    first.write_all(&blob[..MIB])?;
+    wait_for_bytes(&registry, MIB)?;
+    // Others in the middle of the first must neither mix their bytes in nor end it. The server gives the first
+    // some seconds to end, in case it is the same client that came back; so both others wait at once.
+    let (append_bytes, end) = (&blob[MIB..], Digest::sha256(&blob[..MIB]));
+    let (second, third) = std::thread::scope(|scope| {
+        let second = scope.spawn(|| append(server, &session, MIB, append_bytes));
+        let third = complete(server, &session, &end);
+        (second.join(), third)
+    });
+    for refused in [second.map_err(|_| anyhow::anyhow!("a panic"))??, third?] {
+        ensure!(refused.status == 409 && refused.error_code()? == "BLOB_UPLOAD_INVALID", "{refused:?}");
+    }
+    first.write_all(&blob[MIB..])?;
+    ensure!(length_of(&Answer::read(&mut first)?.expect(202)?)? == blob.len());
+    let digest = Digest::sha256(&blob);
+    complete(server, &session, &digest)?.expect(201)?;
+    ensure!(server.get(&format!("/v2/team/app/blobs/{digest}"))?.expect(200)?.body == blob);
+    Ok(())
+}
+
+#[test]
 fn a_silent_client_is_given_up_and_its_bytes_are_kept() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("registry.toml");
