@@ -174,9 +174,9 @@ impl Repository {
             Some(session) => session,
             None => self.start_upload().await?,
         };
-        let mut attempt = 0;
+        // Going on is worth it while the registry gets further than ever before; a session begun anew is no progress.
+        let (mut attempt, mut furthest) = (0, 0);
         loop {
-            let before = session.offset;
             let outcome = if session.offset == 0 && !chunked {
                 session.put(self, digest, payload.clone()).await
             } else {
@@ -197,7 +197,8 @@ impl Repository {
                     return Err(error);
                 }
             }
-            attempt = if session.offset > before { 1 } else { attempt + 1 };
+            attempt = if session.offset > furthest { 1 } else { attempt + 1 };
+            furthest = furthest.max(session.offset);
             let Some(pause) = self.inner.retry.pause(attempt, None) else { return Err(error) };
             tracing::debug!(%error, offset = session.offset, "an upload was cut and goes on");
             tokio::time::sleep(pause).await;

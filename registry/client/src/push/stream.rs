@@ -79,9 +79,8 @@ impl Repository {
         chunk: Payload,
     ) -> Result<(), Error> {
         let end = start + chunk.length();
-        let mut attempt = 0;
+        let (mut attempt, mut furthest) = (0, start);
         while session.offset < end {
-            let before = session.offset;
             let rest = chunk.part(session.offset - start, u64::MAX);
             let error = match session.patch(self, expected, rest).await {
                 Ok(()) => continue,
@@ -90,7 +89,8 @@ impl Repository {
             if !error.is_transient() && !matches!(error, Error::Registry { status: 416, .. }) {
                 return Err(error);
             }
-            attempt = if session.offset > before { 1 } else { attempt + 1 };
+            attempt = if session.offset > furthest { 1 } else { attempt + 1 };
+            furthest = furthest.max(session.offset);
             let Some(pause) = self.inner.retry.pause(attempt, None) else { return Err(error) };
             tracing::debug!(%error, offset = session.offset, "an upload was cut and goes on");
             tokio::time::sleep(pause).await;

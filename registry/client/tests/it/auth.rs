@@ -177,3 +177,23 @@ async fn a_rule_of_the_registry_is_told_in_its_words() {
     let error = fake.client().put_manifest(&"v1".parse().unwrap(), INDEX.into(), &index).await.unwrap_err();
     assert!(matches!(&error, Error::Denied { message, .. } if message == "the tag is protected"), "{error}");
 }
+
+#[tokio::test]
+async fn a_right_that_the_registry_asks_for_beyond_ours_is_added() {
+    let fake = Fake::tricky(|seen| {
+        let challenge =
+            |host: &str| format!("Bearer realm=\"http://{host}/token\",scope=\"registry:extra:read\"");
+        (seen.is("GET", "/manifests/") && seen.nth == 0).then(|| {
+            let value = challenge(seen.header("host").unwrap());
+            Trick::Answer(text(answer(401).header(header::WWW_AUTHENTICATE, value), ""))
+        })
+    })
+    .await;
+    fake.challenge(None);
+    fake.hold_manifest("v1", MediaType::OCI_INDEX, INDEX);
+    fake.client().manifest(&"v1".parse().unwrap(), &[]).await.unwrap();
+    let tokens = fake.seen("GET", "/token");
+    assert!(!tokens[0].target.contains("registry%3Aextra%3Aread"));
+    let last = &tokens[tokens.len() - 1].target;
+    assert!(last.contains("scope=registry%3Aextra%3Aread&scope=repository%3Aroot%2Fapp%3Apull"), "{last}");
+}

@@ -73,6 +73,22 @@ async fn a_lost_session_starts_anew() {
 }
 
 #[tokio::test]
+async fn a_registry_that_forgets_each_upload_is_given_up_on() {
+    let fake = Fake::tricky(|seen| {
+        if seen.is("GET", "uploads/") {
+            return Some(Trick::Answer(text(answer(404), "")));
+        }
+        seen.is("PUT", "uploads").then_some(Trick::Hang)
+    })
+    .await;
+    let content = content(9000);
+    let blob = BlobContent::bytes(content.clone());
+    let error = fake.client().upload(&Digest::sha256(&content), &blob).await.unwrap_err();
+    assert!(matches!(error, Error::Network { .. }), "{error}");
+    assert!(fake.seen("POST", "uploads").len() <= 6, "{}", fake.seen("POST", "uploads").len());
+}
+
+#[tokio::test]
 async fn a_lost_answer_is_no_lost_upload() {
     let fake = Fake::tricky(|seen| seen.is("PUT", "uploads").then_some(Trick::LoseAnswer)).await;
     let content = content(9000);
@@ -104,8 +120,9 @@ async fn chunks_are_as_long_as_the_registry_asks() {
 #[tokio::test]
 async fn a_stream_of_unknown_length_survives_cuts() {
     let fake = Fake::tricky(|seen| match seen.nth {
-        1 if seen.is("PATCH", "uploads") => Some(Trick::CutRequest(777)),
-        3 if seen.is("PATCH", "uploads") => Some(Trick::LoseAnswer),
+        // More cuts of one chunk than there are retries, each a little further.
+        1..=5 if seen.is("PATCH", "uploads") => Some(Trick::CutRequest(500)),
+        7 if seen.is("PATCH", "uploads") => Some(Trick::LoseAnswer),
         _ => None,
     })
     .await;
