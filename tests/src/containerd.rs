@@ -11,9 +11,14 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{Finished, is_root, program, run, skip};
+use crate::{
+    Finished,
+    command::{terminate, wait_for_end},
+    is_root, program, run, skip,
+};
 
 const START_TIME: Duration = Duration::from_secs(30);
+const STOP_TIME: Duration = Duration::from_secs(30);
 
 /// A running containerd, and a folder of `hosts.toml` files for its client.
 #[derive(Debug)]
@@ -79,7 +84,7 @@ impl Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        let _ = run(Command::new("kill").arg(self.child.id().to_string()), b"");
-        let _ = self.child.wait();
+        let _ = terminate(&self.child);
+        let _ = wait_for_end(&mut self.child, STOP_TIME);
     }
 }

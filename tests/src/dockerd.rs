@@ -10,9 +10,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::{Finished, is_root, program, run, skip};
+use crate::{
+    Finished,
+    command::{terminate, wait_for_end},
+    is_root, program, run, skip,
+};
 
 const START_TIME: Duration = Duration::from_secs(60);
+const STOP_TIME: Duration = Duration::from_secs(30);
 
 /// A running daemon and a client configuration that only it uses.
 #[derive(Debug)]
@@ -86,8 +91,7 @@ impl Dockerd {
 
 impl Drop for Dockerd {
     fn drop(&mut self) {
-        // SIGTERM lets it stop its containers and undo its mounts.
-        let _ = run(Command::new("kill").arg(self.child.id().to_string()), b"");
-        let _ = self.child.wait();
+        let _ = terminate(&self.child);
+        let _ = wait_for_end(&mut self.child, STOP_TIME);
     }
 }

@@ -12,7 +12,12 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{Finished, binary, http::Server, run};
+use crate::{
+    Finished, binary,
+    command::{terminate, wait_for_end},
+    http::Server,
+    run,
+};
 
 /// How long a registry may take to listen; key generation on a slow machine included.
 const START_TIME: Duration = Duration::from_secs(60);
@@ -149,19 +154,12 @@ impl Registry {
 
     /// Asks the process to end.
     pub fn terminate(&self) -> Result<()> {
-        run(Command::new("kill").arg(self.child.id().to_string()), b"")?.ok().map(drop)
+        terminate(&self.child)
     }
 
     /// Waits for the end that was asked for.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let until = Instant::now() + STOP_TIME;
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            ensure!(Instant::now() < until, "the registry does not end:\n{}", self.log());
-            sleep(Duration::from_millis(20));
-        }
+        wait_for_end(&mut self.child, STOP_TIME)
     }
 
     /// Starts it again on the same data and port, after it ended.
