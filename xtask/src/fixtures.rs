@@ -2,6 +2,7 @@
 //! a cache outside the tree. What cannot be had is reported, so that a test can say why it is skipped.
 
 mod buildkit;
+pub(crate) mod containerd;
 
 use std::{
     env,
@@ -133,6 +134,7 @@ fn install_go_programs() -> Result<Vec<String>> {
         link(&tools, program.name, &installed)?;
     }
     missing.extend(buildkit::install(&tools)?);
+    missing.extend(containerd::install(&tools)?);
     Ok(missing)
 }
 

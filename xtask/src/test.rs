@@ -35,5 +35,7 @@ fn workspace_tests() -> Result<()> {
     // The whole-product tests start the binary; cargo builds it for them only when asked.
     let product = shell::build_product(false)?;
     let mut tests = shell::cargo(&["test", "--workspace", "--all-features"]);
-    shell::run(tests.env("SLIPWAY_BINARY", product).env("SLIPWAY_TOOLS", fixtures::tools()?))
+    let tools = fixtures::tools()?;
+    tests.env("SLIPWAY_BINARY", product).env("SLIPWAY_CONTAINERD2", fixtures::containerd::folder(&tools));
+    shell::run(tests.env("SLIPWAY_TOOLS", tools))
 }
