@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
-use builder_plan::{CopyFrom, CopyStep, Ownership, Principal, StageId};
+use builder_plan::{CopyFrom, CopyPath, CopyStep, Ownership, Principal, StageId};
 use builder_runtime::resolve_owner;
+use builder_store::StoreError;
 use builder_store::checksum::{ChecksumOptions, checksum};
 use builder_store::compression::{ArchiveFormat, Decompressor, ExpansionLimits};
 use builder_store::copy::{
@@ -78,6 +79,11 @@ impl Session {
     ) -> Result<Selected, StepProblem> {
         let (session, step) = (Arc::clone(self), step.clone());
         blocking("reading the files to copy", move || {
+            if let (SourceFiles::Layers(layers), Some(path)) = (&source, step.paths.iter().find_map(literal))
+                && layers.is_empty()
+            {
+                return Err(StoreError::SourceNotFound { path: path.to_owned() }.into());
+            }
             // Files of the context all get one owner, and so does everything with --chown.
             let with_owner = matches!(source, SourceFiles::Layers(_)) && step.ownership.is_none();
             let (paths, content) = session.with_tree(&source, |tree, select| {
@@ -85,6 +91,8 @@ impl Session {
                 for path in &step.paths {
                     match &path.literal {
                         Some(literal) => paths.push(literal.as_bytes().to_vec()),
+                        // Nothing matches in an empty tree, which has no root to look from.
+                        None if matches!(&source, SourceFiles::Layers(layers) if layers.is_empty()) => {}
                         None => paths.extend(expand_wildcards(tree, path.pattern.as_bytes(), select)?),
                     }
                 }
@@ -173,6 +181,10 @@ pub(super) fn copy_blocking(
         Ok(())
     })?;
     Ok(target.finish()?)
+}
+
+fn literal(path: &CopyPath) -> Option<&str> {
+    path.literal.as_deref()
 }
 
 fn owner_text(ownership: &Ownership) -> String {

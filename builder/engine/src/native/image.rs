@@ -61,7 +61,7 @@ pub(super) struct ImageFinder {
     pub(super) fetcher: BlobFetcher,
     /// Ask the registry even if there is a local image of the name.
     pub(super) pull: bool,
-    /// Name of the Dockerfile and the line of a use in it, for errors.
+    /// Name of the Dockerfile, for errors.
     pub(super) dockerfile: String,
 }
 

@@ -179,6 +179,13 @@ async fn find_all(
         let line = source.position(image.span.start).line;
         let found = finder.find(image, line).await?;
         let (reference, digest, local) = (found.reference.clone(), found.digest, found.local);
+        let platform = found.config.platform();
+        if !platform.satisfies(&image.platform) {
+            let (name, line) = (source.name(), source.position(image.span.start).line);
+            let wanted = &image.platform;
+            events
+                .warn(format!("{name}:{line}: {reference} is made for {platform} where {wanted} is wanted"));
+        }
         events.tell(Event::BaseImage { reference, digest, local });
         Ok::<_, EngineError>((key, found))
     });

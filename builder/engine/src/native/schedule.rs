@@ -38,7 +38,10 @@ pub(super) async fn run_stages(session: &Arc<Session>, plan: &Plan, outer: &Canc
                         );
                         running.spawn(async move { (id, work.await) });
                     }
-                    Err(error) => failure = Some(error),
+                    Err(error) => {
+                        note(&mut failure, error);
+                        session.cancel.cancel();
+                    }
                 }
             }
         }

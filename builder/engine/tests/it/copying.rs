@@ -15,6 +15,7 @@ tests!(
     links_do_not_lead_out_of_the_context,
     add_unpacks_archives_and_copy_does_not,
     files_of_an_image_can_be_copied,
+    an_empty_stage_has_nothing_to_copy,
     here_documents_become_files,
 );
 
@@ -139,4 +140,13 @@ fn here_documents_become_files() {
     assert_eq!(files.content("etc/greetings/EOF"), "hello world\n");
     assert_eq!(files.content("etc/greetings/RAW"), "hello $WHO\n");
     assert_eq!((files.get("etc/greetings/EOF").mode, files.get("etc/greetings/EOF").owner), (0o644, (0, 0)));
+}
+
+fn an_empty_stage_has_nothing_to_copy() {
+    let kit = Kit::new();
+    let dockerfile = "FROM scratch AS empty\nENV A=1\nFROM base\n";
+    let error = kit.fail(&format!("{dockerfile}COPY --from=empty /a/file /\n"));
+    assert!(error.to_string().contains("/a/file"), "{error}");
+    let built = kit.build(&format!("{dockerfile}COPY --from=empty /a* /\n"));
+    assert_eq!(built.image.layers.len(), 2);
 }

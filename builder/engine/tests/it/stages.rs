@@ -98,7 +98,7 @@ fn only_the_image_s_own_steps_become_layers() {
          FROM base AS middle\nRUN echo middle > /middle\n\
          FROM middle\nCOPY --from=tool /tool /\n",
     );
-    let layers: Vec<usize> = built
+    let mut layers: Vec<usize> = built
         .events
         .iter()
         .filter_map(|event| match event {
@@ -106,6 +106,7 @@ fn only_the_image_s_own_steps_become_layers() {
             _ => None,
         })
         .collect();
+    layers.sort_unstable();
     assert_eq!(layers, [1, 2]);
     assert_eq!(built.image.layers.len(), 3);
     assert_eq!(built.layer(1).paths(), ["middle"]);
