@@ -3,6 +3,7 @@
 
 mod authorization;
 mod buildah;
+mod chain;
 mod command_line;
 mod containerd;
 mod crane;
