@@ -163,7 +163,7 @@ fn a_registry_without_tls_is_used_only_when_that_is_allowed() -> Result<()> {
     fs::write(context.join("file"), "content")?;
     let image = site.image("root/app:1");
     let refused = builder.run("push", &context, &["--tag", &image])?;
-    ensure!(refused.code == Some(1), "{refused:?}");
+    ensure!(matches!(refused.code, Some(1 | 2)), "{refused:?}");
     ensure!(refused.stderr.contains("--insecure-registry"), "the mend is not named: {refused:?}");
     ensure!(!site.registry.log().contains("method=POST"), "credentials or bytes went over plain HTTP");
     Ok(())
