@@ -1,9 +1,10 @@
 //! Upload sessions (distribution-spec: Pushing a blob in chunks, Cancelling an upload).
 
+use bytes::Bytes;
 use registry_types::Digest;
 
 use super::{
-    Check, Context, Verdict, check,
+    Check, Context, Finding, Verdict, check,
     context::{chunk_request, location, with_query},
     hold,
 };
@@ -116,12 +117,29 @@ async fn resume_after_a_cut(context: &Context) -> Verdict {
         (200_000..=200_000 + sent).contains(&offset),
         "{status}: after a cut the upload has {offset} bytes; 200000 were acknowledged and {sent} more sent"
     );
-    let rest =
-        context.append(&location(&status)?, offset, blob.bytes.slice(offset..)).await?.expect(&[202])?;
+    let rest = go_on(context, status, &blob.bytes).await?;
     has_range(&rest, blob.bytes.len())?;
     context.complete(&location(&rest)?, &blob.digest).await?.expect(&[201])?;
     context.get_blob(&repository, &blob.digest).await?.expect(&[200])?.holds(&blob.bytes)?;
     Ok(())
+}
+
+/// How often a chunk may be overtaken by what an earlier connection carried.
+const MOST_TRIES: usize = 5;
+
+/// Sends what is missing. What the cut connection carried may come in while its client is back already; then the
+/// registry refuses the chunk and tells where to go on.
+async fn go_on(context: &Context, mut at: Answer, bytes: &Bytes) -> Verdict<Answer> {
+    for _ in 0..MOST_TRIES {
+        let offset = received(&at)?;
+        let rest = context.append(&location(&at)?, offset, bytes.slice(offset.min(bytes.len())..)).await?;
+        if rest.status != 416 {
+            return Ok(rest.expect(&[202])?);
+        }
+        hold!(received(&rest)? > offset, "{rest}: refused the chunk at the offset it had told, {offset}");
+        at = rest;
+    }
+    Err(Finding::Failed(format!("the upload does not go on after {MOST_TRIES} chunks")))
 }
 
 async fn cancel(context: &Context) -> Verdict {

@@ -6,6 +6,7 @@ mod challenge;
 mod connection;
 mod request;
 mod session;
+mod wire;
 
 pub(crate) use answer::Answer;
 pub(crate) use challenge::challenges;

@@ -3,13 +3,15 @@
 use std::{collections::HashMap, time::Duration};
 
 use base64::Engine;
-use http::header;
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http::Method;
 use tokio::{io::AsyncWriteExt, sync::Mutex};
 use url::Url;
 
-use super::{Answer, ClientError, Request, challenges, connection::Connector, connection::Stream};
+use super::{
+    Answer, ClientError, Request, challenges,
+    connection::{Connector, Stream},
+    wire,
+};
 use crate::{Credentials, Target};
 
 /// How long one exchange may take.
@@ -101,24 +103,20 @@ impl Session {
         let url = self.resolve(&request.target)?;
         let stream =
             self.connector.connect(&url).await.map_err(|error| format!("cannot connect: {error}"))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| error.to_string())?;
-        let driver = tokio::spawn(connection);
-        let mut built = http::Request::builder()
-            .method(&request.method)
-            .uri(&url[url::Position::BeforePath..url::Position::AfterQuery])
-            .header(header::HOST, host_header(&url))
-            .header(header::CONNECTION, "close");
-        for (name, value) in &request.headers {
-            built = built.header(name, value);
-        }
-        let built = built.body(Full::new(request.body.clone())).map_err(|error| error.to_string())?;
-        let response = sender.send_request(built).await.map_err(|error| chain(&error))?;
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| format!("the answer was cut: {}", chain(&error)))?;
-        driver.abort();
-        Ok(Answer { asked, status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        let (read, mut write) = tokio::io::split(stream);
+        let head = wire::head(request, &url);
+        let send = async {
+            write.write_all(head.as_bytes()).await?;
+            write.write_all(&request.body).await?;
+            write.flush().await
+        };
+        // At the same time: a registry may refuse what it has not read to the end. Then only its answer counts.
+        let (sent, received) = tokio::join!(send, wire::receive(read, request.method == Method::HEAD));
+        let (status, headers, body) = received.map_err(|error| match sent {
+            Ok(()) => error,
+            Err(sent) => format!("{error}, after the request was cut: {sent}"),
+        })?;
+        Ok(Answer { asked, status, headers, body })
     }
 
     /// Sends the head of a request that announces the whole body, a part of the body, and then hangs up.
@@ -127,17 +125,7 @@ impl Session {
         let what = format!("{} {} cut after {sent} bytes", request.method, request.target);
         let failed = |reason: String| ClientError::Exchange { what: what.clone(), reason };
         let url = self.resolve(&request.target).map_err(failed)?;
-        let mut head = format!(
-            "{} {} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n",
-            request.method,
-            &url[url::Position::BeforePath..url::Position::AfterQuery],
-            host_header(&url),
-            request.body.len()
-        );
-        for (name, value) in &request.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
+        let head = wire::head(&request, &url);
         let part = request.body.slice(..sent.min(request.body.len()));
         let exchange = async {
             let mut stream: Box<dyn Stream> = self.connector.connect(&url).await?;
@@ -219,21 +207,4 @@ impl Session {
 fn basic(credentials: &Credentials) -> String {
     let pair = format!("{}:{}", credentials.username, credentials.password);
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-}
-
-/// `host[:port]` for the `Host` header.
-fn host_header(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    }
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }

@@ -172,7 +172,12 @@ mod tests {
         path
     }
 
+    /// While one test writes its program, another must not start one: the child would hold the file open for
+    /// writing for a moment, and no file that is can be executed.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
     async fn run_with(lines: &str) -> (tempfile::TempDir, Result<(), ConformanceError>) {
+        let _alone = ALONE.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let program = program(folder.path(), lines);
         let target = Target::parse("https://registry.example:5050", true).unwrap();
