@@ -10,6 +10,8 @@ use crate::{
 };
 
 pub(crate) async fn run(arguments: Serve) -> Result<(), Failure> {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = die_at_failpoints();
     let config = Config::load(arguments.config.as_deref(), registry_variables(), overrides(&arguments))?;
     if arguments.print_config {
         print!("{}", config.to_toml());
@@ -21,6 +23,18 @@ pub(crate) async fn run(arguments: Serve) -> Result<(), Failure> {
     server.serve(stop).await;
     tracing::info!("stopped; every acknowledged write is on disk");
     Ok(())
+}
+
+/// Sets the failpoints that `FAILPOINTS` names, and makes a panic end the process as a crash would: at once, with
+/// nothing flushed. Only in the builds that crash tests kill.
+#[cfg(feature = "failpoints")]
+fn die_at_failpoints() -> fail::FailScenario<'static> {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
+    fail::FailScenario::setup()
 }
 
 /// The variables of the environment but those that name the file and the log.
