@@ -3,6 +3,7 @@
 
 mod authorization;
 mod buildah;
+mod buildkit;
 mod chain;
 mod command_line;
 mod containerd;

@@ -8,6 +8,7 @@ mod builder;
 mod buildkit;
 mod command;
 mod containerd;
+pub mod crash;
 mod dockerd;
 mod gitlab;
 mod hosts;

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use anyhow::{Context, Result, ensure};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use registry_types::Digest;
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ impl Image {
         for (descriptor, diff_id) in descriptors.iter().zip(diff_ids) {
             let mut tar = Vec::new();
             let compressed = blob(server, repository, descriptor)?;
-            GzDecoder::new(compressed.as_slice())
+            MultiGzDecoder::new(compressed.as_slice())
                 .read_to_end(&mut tar)
                 .context("a layer is no gzip stream")?;
             let found = Digest::sha256(&tar).to_string();

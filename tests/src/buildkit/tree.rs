@@ -13,6 +13,8 @@ use tar::{Archive, Entry, EntryType};
 const WHITEOUT: &[u8] = b".wh.";
 /// Marks a folder whose content of the layers below is hidden.
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Longest text that a report shows whole, in bytes.
+const SHOWN: usize = 1024;
 /// Prefix of extended attributes in PAX headers.
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
@@ -20,10 +22,23 @@ const XATTR: &[u8] = b"SCHILY.xattr.";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     Directory,
-    File { size: u64, digest: Digest },
-    Symlink { target: String },
-    CharacterDevice { major: u32, minor: u32 },
-    BlockDevice { major: u32, minor: u32 },
+    /// `text` only where it is short enough for a report.
+    File {
+        size: u64,
+        digest: Digest,
+        text: Option<String>,
+    },
+    Symlink {
+        target: String,
+    },
+    CharacterDevice {
+        major: u32,
+        minor: u32,
+    },
+    BlockDevice {
+        major: u32,
+        minor: u32,
+    },
     Fifo,
 }
 
@@ -222,7 +237,9 @@ fn read_node(entry: &mut Entry<'_, &[u8]>) -> Result<Node> {
             let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
             ensure!(entry.size() == content.len() as u64, "the archive ends in a file");
-            Kind::File { size: entry.size(), digest: Digest::sha256(&content) }
+            let (size, digest) = (entry.size(), Digest::sha256(&content));
+            let text = String::from_utf8(content).ok().filter(|text| text.len() <= SHOWN);
+            Kind::File { size, digest, text }
         }
         other => bail!("an entry of type {other:?}"),
     };

@@ -8,6 +8,8 @@ pub(crate) fn layer(names: &[&str]) -> Vec<u8> {
     for name in names {
         let mut header = Header::new_ustar();
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_size(0);
         if let Some((name, target)) = name.split_once('=') {
             header.set_entry_type(EntryType::Link);

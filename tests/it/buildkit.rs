@@ -1,0 +1,191 @@
+//! The Dockerfiles of `tests/dockerfiles`, built by Slipway and by BuildKit: both make the same image.
+//!
+//! Each folder there holds a Dockerfile and, unless it needs no files, `context.sh`, which makes them: owners,
+//! modes, links and odd names do not survive in a source tree.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+use anyhow::{Context, Result, ensure};
+use slipway_tests::{BaseImage, Builder, Buildkitd, Image, Registry, compare, run};
+use tempfile::TempDir;
+
+/// All of them. `onbuild-child` starts from what `onbuild-parent` gave, so it comes after it.
+const DOCKERFILES: &[&str] = &[
+    "archives",
+    "arguments",
+    "by-digest",
+    "commands",
+    "commands-exec",
+    "deep",
+    "environment",
+    "health",
+    "health-none",
+    "heredocs",
+    "ignored",
+    "ignored-by-own-file",
+    "links",
+    "metadata-only",
+    "modes",
+    "names",
+    "onbuild-parent",
+    "onbuild-child",
+    "onto",
+    "owners",
+    "removed",
+    "run",
+    "scratch",
+    "scratch-only",
+    "stages",
+    "syntax",
+    "users",
+    "volumes",
+    "workdirs",
+];
+
+/// Build arguments that a Dockerfile gets if it names them.
+const ARGUMENTS: &[(&str, &str)] = &[("GIVEN", "given"), ("HTTP_PROXY", "http://proxy.invalid:3128")];
+
+/// Differences in files that stay, by Dockerfile and place, each with its reason.
+const EXPLAINED: &[(&str, &str, &str)] = &[
+    (
+        "archives",
+        "/attributes/noted",
+        "BuildKit writes no extended attribute but security.capability into a layer; ours keeps all",
+    ),
+    (
+        "links",
+        "/etc/passwd-link",
+        "BuildKit writes a new name of a file of a lower layer as a copy; ours keeps them one file",
+    ),
+    ("scratch", "/dev", "left by BuildKit's runc, which mounts onto it; ours takes its mount points away"),
+    ("scratch", "/proc", "as /dev"),
+    ("scratch", "/sys", "as /dev"),
+];
+
+/// A variable that names one Dockerfile to build alone: for whoever changes one.
+const ONLY: &str = "SLIPWAY_TEST_DOCKERFILE";
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("dockerfiles")
+}
+
+/// Both builders, and the registry between them.
+struct Yard {
+    ours: Builder,
+    theirs: Buildkitd,
+    registry: Registry,
+    base: String,
+    base_by_digest: String,
+}
+
+impl Yard {
+    fn start() -> Result<Option<Self>> {
+        let Some(base) = BaseImage::new()? else { return Ok(None) };
+        let registry = Registry::open_to_all()?;
+        let Some(theirs) = Buildkitd::start(&registry.name())? else { return Ok(None) };
+        let digest = base.push(registry.http(), "base", "1")?;
+        let base = format!("{}/base:1", registry.name());
+        let base_by_digest = format!("{base}@{digest}");
+        Ok(Some(Self { ours: Builder::new()?, theirs, registry, base, base_by_digest }))
+    }
+
+    /// The build arguments that the Dockerfile names.
+    fn arguments(&self, dockerfile: &str) -> Vec<String> {
+        let parent = format!("{}/ours/onbuild-parent:1", self.registry.name());
+        let images = [("BASE", &self.base), ("BY_DIGEST", &self.base_by_digest), ("PARENT", &parent)];
+        let images = images.into_iter().map(|(name, image)| (name, image.as_str()));
+        let all = images.chain(ARGUMENTS.iter().copied());
+        let named = all.filter(|(name, _)| {
+            dockerfile.contains(&format!("${{{name}}}")) || dockerfile.contains(&format!("${name}"))
+        });
+        named.map(|(name, value)| format!("{name}={value}")).collect()
+    }
+
+    /// Builds one with both; what differs is told in the error.
+    fn compare(&self, name: &str) -> Result<()> {
+        let context = context(name)?;
+        let arguments = self.arguments(&fs::read_to_string(context.path().join("Dockerfile"))?);
+        let image = |repository: &str| format!("{}/{repository}/{name}:1", self.registry.name());
+        let build_ours = || {
+            let (image, mut options) = (image("ours"), Vec::new());
+            for argument in &arguments {
+                options.extend(["--build-arg", argument]);
+            }
+            options.extend(["--tag", &image]);
+            self.ours.run("push", context.path(), &options)?.ok()
+        };
+        let build_theirs = || {
+            let options: Vec<String> =
+                arguments.iter().map(|argument| format!("build-arg:{argument}")).collect();
+            self.theirs.build(context.path(), &image("theirs"), &options)?.ok()
+        };
+        let (ours, theirs) = thread::scope(|scope| {
+            let ours = scope.spawn(build_ours);
+            let theirs = build_theirs();
+            (ours.join(), theirs)
+        });
+        theirs.context("BuildKit")?;
+        ours.map_err(|_| anyhow::anyhow!("the test itself panicked"))?.context("Slipway")?;
+        let pull = |repository: &str| {
+            Image::pull(self.registry.http(), &format!("{repository}/{name}"), "1")
+                .with_context(|| format!("the image {repository}/{name}"))
+        };
+        let mut differences = compare(&pull("ours")?, &pull("theirs")?)?;
+        for (_, place, _) in EXPLAINED.iter().filter(|(dockerfile, ..)| *dockerfile == name) {
+            let found = differences.iter().position(|difference| difference.place == *place);
+            differences.remove(found.with_context(|| format!("{place} is explained and does not differ"))?);
+        }
+        let mut report = format!("{} differences", differences.len());
+        for difference in &differences {
+            write!(report, "\n  {difference}")?;
+        }
+        ensure!(differences.is_empty(), report);
+        Ok(())
+    }
+}
+
+/// A folder with the Dockerfile and the files it needs.
+fn context(name: &str) -> Result<TempDir> {
+    let source = sources().join(name);
+    let folder = tempfile::Builder::new().prefix("slipway-context-").tempdir()?;
+    fs::copy(source.join("Dockerfile"), folder.path().join("Dockerfile"))
+        .with_context(|| format!("{name} has no Dockerfile"))?;
+    let script = source.join("context.sh");
+    if script.exists() {
+        run(Command::new("sh").arg("-e").arg(script).current_dir(folder.path()), b"")?.ok()?;
+    }
+    Ok(folder)
+}
+
+#[test]
+fn slipway_and_buildkit_make_the_same_images() -> Result<()> {
+    let Some(yard) = Yard::start()? else { return Ok(()) };
+    let only = env::var(ONLY).ok();
+    let mut failures = String::new();
+    for name in DOCKERFILES.iter().filter(|name| only.as_deref().is_none_or(|only| only == **name)) {
+        if let Err(error) = yard.compare(name) {
+            write!(failures, "\n{name}: {error:#}")?;
+        }
+    }
+    ensure!(failures.is_empty(), failures);
+    Ok(())
+}
+
+#[test]
+fn no_dockerfile_is_forgotten() -> Result<()> {
+    let mut folders = BTreeSet::new();
+    for folder in fs::read_dir(sources())? {
+        folders.insert(folder?.file_name().to_string_lossy().into_owned());
+    }
+    let listed = DOCKERFILES.iter().map(ToString::to_string).collect();
+    ensure!(folders == listed, "in the folder: {folders:?}\nin the list: {listed:?}");
+    Ok(())
+}
