@@ -18,3 +18,17 @@ pub fn default_storage(privilege: Privilege) -> Option<PathBuf> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_s_store_is_the_machine_s_and_a_user_s_is_its_own() {
+        let machine = Some(PathBuf::from("/var/lib/slipway/builder"));
+        assert_eq!(default_storage(Privilege::Root), machine);
+        assert_eq!(default_storage(Privilege::ContainerRoot), machine);
+        let own = default_storage(Privilege::User);
+        assert!(own.is_none_or(|path| path.is_absolute() && path.ends_with("slipway/builder")));
+    }
+}

@@ -220,3 +220,22 @@ fn refuse_foreign_commands(plan: &Plan, host: &Platform, dockerfile: &str) -> Re
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_may_come_as_build_argument() {
+        let given = |argument: &str, stated| {
+            let mut request = BuildRequest { reproducibility: stated, ..BuildRequest::new(".") };
+            request.build_args.insert(EPOCH_ARGUMENT.to_owned(), argument.to_owned());
+            reproducibility(&request)
+        };
+        assert_eq!(given("12", Reproducibility::Timestamps).unwrap(), Reproducibility::Epoch(12));
+        assert_eq!(given("12", Reproducibility::Epoch(7)).unwrap(), Reproducibility::Epoch(7));
+        assert_eq!(given("", Reproducibility::Timestamps).unwrap(), Reproducibility::Timestamps);
+        let error = given("yesterday", Reproducibility::Timestamps).unwrap_err().to_string();
+        assert!(error.contains("yesterday"), "{error}");
+    }
+}
