@@ -22,6 +22,9 @@ use crate::files::Files;
 /// Name of the image every kit has.
 pub(crate) const BASE: &str = "base";
 
+/// Static, so that it runs without any library; Debian's package busybox-static.
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
+
 pub(crate) struct Kit {
     place: Arc<tempfile::TempDir>,
     pub(crate) store: Arc<Store>,
@@ -194,7 +197,7 @@ pub(crate) fn busybox(store: &Store) -> BuiltImage {
         fs::create_dir(root.join(name)).unwrap();
         fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
     }
-    fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    fs::copy(BUSYBOX, root.join("bin/busybox")).unwrap();
     for applet in [
         "sh", "cat", "chmod", "chown", "cp", "echo", "id", "ln", "ls", "mkdir", "pwd", "rm", "sleep", "stat",
         "touch", "true", "false", "env", "seq", "test",
