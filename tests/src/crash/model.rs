@@ -176,7 +176,12 @@ mod tests {
 
     #[test]
     fn of_requests_at_once_each_may_be_the_last() {
-        let model = model(&[(value("1"), 1, Some(4)), (value("2"), 2, Some(3)), (None, 5, Some(6)), (value("3"), 5, Some(7))]);
+        let model = model(&[
+            (value("1"), 1, Some(4)),
+            (value("2"), 2, Some(3)),
+            (None, 5, Some(6)),
+            (value("3"), 5, Some(7)),
+        ]);
         assert!(model.allows(&key(), None) && model.allows(&key(), value("3")));
         assert!(!model.allows(&key(), value("1")) && !model.allows(&key(), value("2")));
     }
