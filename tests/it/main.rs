@@ -2,6 +2,7 @@
 //! tests and ends with them. Missing programs make a test say why it is skipped, which is a failure in CI.
 
 mod authorization;
+mod build;
 mod buildah;
 mod buildkit;
 mod chain;

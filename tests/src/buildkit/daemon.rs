@@ -11,7 +11,11 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{Finished, is_root, program, run, skip, tool};
+use crate::{
+    Finished,
+    command::{terminate, wait_for_end},
+    is_root, program, run, skip, tool,
+};
 
 const START_TIME: Duration = Duration::from_secs(60);
 /// How long it may take to end its builds after SIGTERM.
@@ -101,19 +105,6 @@ impl Buildkitd {
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
-
-    /// Waits for the end that was asked for; a daemon that does not end is killed.
-    fn end(&mut self) {
-        let until = Instant::now() + STOP_TIME;
-        while Instant::now() < until {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            sleep(Duration::from_millis(50));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn address(folder: &Path) -> String {
@@ -122,8 +113,8 @@ fn address(folder: &Path) -> String {
 
 impl Drop for Buildkitd {
     fn drop(&mut self) {
-        let _ = run(Command::new("kill").arg(self.child.id().to_string()), b"");
-        self.end();
+        let _ = terminate(&self.child);
+        let _ = wait_for_end(&mut self.child, STOP_TIME);
         // A killed daemon leaves the mounts of its steps; with them the folder could not be removed.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let ours = |line: &&str| {
