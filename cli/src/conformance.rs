@@ -53,7 +53,9 @@ pub(crate) fn run(arguments: Conformance) -> Result<(), Failure> {
 /// The password on standard input, without the end of its line.
 fn password() -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
-        return Err(Failure::Usage("--password-stdin reads from a pipe or a file, not from a terminal".to_owned()));
+        return Err(Failure::Usage(
+            "--password-stdin reads from a pipe or a file, not from a terminal".to_owned(),
+        ));
     }
     let mut text = String::new();
     std::io::stdin()

@@ -38,10 +38,10 @@ impl Failure {
     }
 }
 
-impl From<registry_client::Error> for Failure {
-    fn from(error: registry_client::Error) -> Self {
+impl Failure {
+    /// What a registry's answer means for the exit code, told by `message`.
+    pub(crate) fn of_registry(error: &registry_client::Error, message: String) -> Self {
         use registry_client::Error;
-        let message = error.to_string();
         match error {
             Error::Unauthorized { .. } | Error::Denied { .. } => Self::Unauthorized(message),
             Error::NotFound { .. } | Error::PlatformMissing { .. } => Self::NotFound(message),
@@ -50,6 +50,12 @@ impl From<registry_client::Error> for Failure {
             }
             _ => Self::Failed(message),
         }
+    }
+}
+
+impl From<registry_client::Error> for Failure {
+    fn from(error: registry_client::Error) -> Self {
+        Self::of_registry(&error, error.to_string())
     }
 }
 

@@ -199,3 +199,35 @@ impl Drop for Registry {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn report(tokens: bool, cases: Value) -> Value {
+        let suite = |cases: Value| json!({ "name": "a suite", "counts": {}, "cases": cases });
+        let suites = [suite(json!([])), suite(json!([])), suite(cases)];
+        json!({ "sparse_manifests": true, "tokens": tokens, "suites": suites })
+    }
+
+    #[test]
+    fn only_the_skips_that_a_setting_names_are_let_through() {
+        let tokens = &SETTINGS[0];
+        let case = |name: &str, status: &str| json!({ "name": name, "status": status });
+        let named = tokens.skipped[0];
+        assert!(
+            judge(tokens, &report(true, json!([case("x", "passed"), case(named, "skipped")]))).is_empty()
+        );
+        for (name, status) in [("x", "skipped"), (named, "failed"), (named, "unexplained"), ("x", "")] {
+            assert_eq!(judge(tokens, &report(true, json!([case(name, status)]))).len(), 1, "{name} {status}");
+        }
+    }
+
+    #[test]
+    fn another_registry_than_the_one_asked_for_is_no_proof() {
+        assert_eq!(judge(&SETTINGS[0], &report(false, json!([]))).len(), 1);
+        assert!(!judge(&SETTINGS[0], &json!({})).is_empty());
+    }
+}

@@ -27,6 +27,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("bzip2", "/usr/bin/bzip2"),
     ("zstd", "/usr/bin/zstd"),
     ("libcap2-bin", "/usr/sbin/setcap"),
+    ("curl", "/usr/bin/curl"),
+    ("iproute2", "/usr/sbin/ip"),
     ("uidmap", "/usr/bin/newuidmap"),
     ("wrk", "/usr/bin/wrk"),
 ];

@@ -1,4 +1,5 @@
-//! What can go wrong on the way out. The image itself is built and in the local store when any of these is told.
+//! What can go wrong on the way out. Unless a registry was found wanting before the build, the image itself is built
+//! and in the local store when any of these is told.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ pub type Result<T, E = OutputError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     /// A registry did not take a blob or the manifest.
-    #[error("the image was built but not pushed to {image}: {source}")]
+    #[error("the image was not pushed to {image}: {source}")]
     Push { image: String, source: Box<registry_client::Error> },
     /// A layer of a base image is needed here and its registry does not give it.
     #[error("layer {digest} of a base image cannot be fetched from {origin}: {source}")]

@@ -8,8 +8,8 @@ mod request;
 use std::{path::PathBuf, sync::Arc};
 
 use builder_engine::{
-    BlobFetcher, BuildRequest, Cancel, Destination, Engine, EngineError, Finished, NativeEngine, Outputs,
-    build, default_storage,
+    BlobFetcher, BuildRequest, Cancel, Destination, Engine, EngineError, Finished, NativeEngine, OutputError,
+    Outputs, build, default_storage,
 };
 use builder_runtime::{BuilderNamespace, enter_builder_namespace};
 use builder_store::Store;
@@ -152,6 +152,9 @@ fn failure(error: &EngineError) -> Failure {
     }
     match error {
         EngineError::Dockerfile(_) | EngineError::Option { .. } => Failure::Usage(message),
+        EngineError::Output(OutputError::Push { source, .. } | OutputError::Fetch { source, .. }) => {
+            Failure::of_registry(source, message)
+        }
         _ => Failure::Failed(message),
     }
 }

@@ -31,6 +31,7 @@ impl From<ServerError> for Failure {
         let message = error.to_string();
         match error {
             ServerError::Config(_) => Self::Usage(message),
+            ServerError::UnknownAccount { .. } => Self::NotFound(message),
             _ => Self::Failed(message),
         }
     }

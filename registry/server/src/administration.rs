@@ -105,9 +105,7 @@ impl Administration {
         if let registry_types::Subject::Account(name) = &rule.subject
             && self.metadata.account(name).await?.is_none()
         {
-            return Err(ServerError::Config(format!(
-                "there is no account {name}: add it first with `slipway registry user add {name}`"
-            )));
+            return Err(ServerError::UnknownAccount { name: name.clone() });
         }
         Ok(self.metadata.add_rule(rule).await?)
     }

@@ -7,6 +7,8 @@ pub enum ServerError {
     /// The configuration is wrong; the message names key and mend.
     #[error("{0}")]
     Config(String),
+    #[error("there is no account {name}: add it first with `slipway registry user add {name}`")]
+    UnknownAccount { name: registry_types::AccountName },
     #[error("cannot {action} {path}: {source}")]
     Data { action: &'static str, path: PathBuf, source: std::io::Error },
     /// Another server uses the data folder.

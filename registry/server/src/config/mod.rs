@@ -194,7 +194,7 @@ impl Config {
             keys::insert(&mut table, key, value);
         }
         let config: Self = table.try_into().map_err(|error: toml::de::Error| {
-            ServerError::Config(format!("configuration: {}", error.message()))
+            ServerError::Config(format!("configuration: {}", one_line(&error)))
         })?;
         config.check()?;
         Ok(config)
@@ -278,6 +278,11 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The reason with the key that it is about; TOML's own text has a line for each.
+fn one_line(error: &toml::de::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Docker's token specification: clients assume 60 seconds where no life is named.
