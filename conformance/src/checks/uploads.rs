@@ -5,7 +5,7 @@ use registry_types::Digest;
 
 use super::{
     Check, Context, Finding, Verdict, check,
-    context::{chunk_request, location, with_query},
+    context::{chunk_request, location, manifest_request, with_query},
     hold,
 };
 use crate::client::{Answer, Request};
@@ -56,7 +56,8 @@ async fn location_usable(context: &Context) -> Verdict {
     let manifest = context.image(&repository, "x").await?;
     let media_type = registry_types::MediaType::OCI_MANIFEST;
     let pushed = context.put_manifest(&repository, "x", media_type, &manifest.bytes).await?.expect(&[201])?;
-    context.send(Request::get(location(&pushed)?)).await?.expect(&[200])?.holds(&manifest.bytes)?;
+    let stored = manifest_request(Request::get(location(&pushed)?));
+    context.send(stored).await?.expect(&[200])?.holds(&manifest.bytes)?;
     Ok(())
 }
 

@@ -23,6 +23,16 @@ const KNOWN: &[KnownSkip] = &[
         explanation: "the registry does not mount; the specification lets it open an upload instead",
     },
     KnownSkip {
+        test: "blob-post-only",
+        said: "registry does not support content in the POST",
+        explanation: "the registry takes no blob in one POST; the specification lets it open an upload instead",
+    },
+    KnownSkip {
+        test: "manifest-by-digest",
+        said: "header missing OCI-Tag",
+        explanation: "the registry takes no tags as parameters, which the specification lets it leave out",
+    },
+    KnownSkip {
         test: "delete",
         said: "registry does not support the requested API",
         explanation: "the registry does not delete, which the specification lets it refuse",
