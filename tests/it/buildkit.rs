@@ -4,7 +4,6 @@
 //! modes, links and odd names do not survive in a source tree.
 
 use std::{
-    collections::BTreeSet,
     env,
     fmt::Write,
     fs,
@@ -13,7 +12,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use slipway_tests::{BaseImage, Builder, Buildkitd, Image, Registry, compare, run};
 use tempfile::TempDir;
 
@@ -22,13 +21,17 @@ const DOCKERFILES: &[&str] = &[
     "archives",
     "arguments",
     "by-digest",
+    "changes",
     "commands",
     "commands-exec",
+    "copied-links",
     "deep",
+    "destinations",
     "environment",
     "health",
     "health-none",
     "heredocs",
+    "history",
     "ignored",
     "ignored-by-own-file",
     "links",
@@ -60,6 +63,7 @@ const EXPLAINED: &[(&str, &str, &str)] = &[
         "/attributes/noted",
         "BuildKit writes no extended attribute but security.capability into a layer; ours keeps all",
     ),
+    ("changes", "/r/h2", "as /etc/passwd-link"),
     (
         "links",
         "/etc/passwd-link",
@@ -70,8 +74,8 @@ const EXPLAINED: &[(&str, &str, &str)] = &[
     ("scratch", "/sys", "as /dev"),
 ];
 
-/// A variable that names one Dockerfile to build alone: for whoever changes one.
-const ONLY: &str = "SLIPWAY_TEST_DOCKERFILE";
+/// A variable that names another folder, whose Dockerfiles are built instead: for whoever looks for differences.
+const OTHERS: &str = "SLIPWAY_TEST_DOCKERFILES";
 
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dockerfiles")
@@ -110,8 +114,8 @@ impl Yard {
     }
 
     /// Builds one with both; what differs is told in the error.
-    fn compare(&self, name: &str) -> Result<()> {
-        let context = context(name)?;
+    fn compare(&self, sources: &Path, name: &str) -> Result<()> {
+        let context = context(&sources.join(name))?;
         let arguments = self.arguments(&fs::read_to_string(context.path().join("Dockerfile"))?);
         let image = |repository: &str| format!("{}/{repository}/{name}:1", self.registry.name());
         let build_ours = || {
@@ -132,8 +136,13 @@ impl Yard {
             let theirs = build_theirs();
             (ours.join(), theirs)
         });
-        theirs.context("BuildKit")?;
-        ours.map_err(|_| anyhow::anyhow!("the test itself panicked"))?.context("Slipway")?;
+        let ours = ours.map_err(|_| anyhow!("the test itself panicked"))?;
+        match (ours, theirs) {
+            (Ok(_), Ok(_)) => {}
+            (Err(ours), Err(theirs)) => bail!("both refuse it: {ours}\n{theirs}"),
+            (Err(ours), Ok(_)) => bail!("Slipway alone refuses it: {ours}"),
+            (Ok(_), Err(theirs)) => bail!("BuildKit alone refuses it: {theirs}"),
+        }
         let pull = |repository: &str| {
             Image::pull(self.registry.http(), &format!("{repository}/{name}"), "1")
                 .with_context(|| format!("the image {repository}/{name}"))
@@ -153,11 +162,10 @@ impl Yard {
 }
 
 /// A folder with the Dockerfile and the files it needs.
-fn context(name: &str) -> Result<TempDir> {
-    let source = sources().join(name);
+fn context(source: &Path) -> Result<TempDir> {
     let folder = tempfile::Builder::new().prefix("slipway-context-").tempdir()?;
     fs::copy(source.join("Dockerfile"), folder.path().join("Dockerfile"))
-        .with_context(|| format!("{name} has no Dockerfile"))?;
+        .with_context(|| format!("{} has no Dockerfile", source.display()))?;
     let script = source.join("context.sh");
     if script.exists() {
         run(Command::new("sh").arg("-e").arg(script).current_dir(folder.path()), b"")?.ok()?;
@@ -165,13 +173,27 @@ fn context(name: &str) -> Result<TempDir> {
     Ok(folder)
 }
 
+/// Folders in `sources`, in order.
+fn folders(sources: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for folder in fs::read_dir(sources)? {
+        names.push(folder?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
 #[test]
 fn slipway_and_buildkit_make_the_same_images() -> Result<()> {
     let Some(yard) = Yard::start()? else { return Ok(()) };
-    let only = env::var(ONLY).ok();
+    let others = env::var_os(OTHERS).map(PathBuf::from);
+    let (sources, names) = match &others {
+        Some(others) => (others.clone(), folders(others)?),
+        None => (sources(), DOCKERFILES.iter().map(ToString::to_string).collect()),
+    };
     let mut failures = String::new();
-    for name in DOCKERFILES.iter().filter(|name| only.as_deref().is_none_or(|only| only == **name)) {
-        if let Err(error) = yard.compare(name) {
+    for name in names {
+        if let Err(error) = yard.compare(&sources, &name) {
             write!(failures, "\n{name}: {error:#}")?;
         }
     }
@@ -181,11 +203,8 @@ fn slipway_and_buildkit_make_the_same_images() -> Result<()> {
 
 #[test]
 fn no_dockerfile_is_forgotten() -> Result<()> {
-    let mut folders = BTreeSet::new();
-    for folder in fs::read_dir(sources())? {
-        folders.insert(folder?.file_name().to_string_lossy().into_owned());
-    }
-    let listed = DOCKERFILES.iter().map(ToString::to_string).collect();
-    ensure!(folders == listed, "in the folder: {folders:?}\nin the list: {listed:?}");
+    let mut listed = DOCKERFILES.to_vec();
+    listed.sort_unstable();
+    ensure!(folders(&sources())? == listed, "the folder and the list hold different names");
     Ok(())
 }
