@@ -28,7 +28,7 @@ pub(crate) async fn run(kind: AccountKind, command: AccountCommand) -> Result<()
             Ok(())
         }
         AccountCommand::List { data, output } => list(kind, &data.data, output).await,
-        AccountCommand::Remove { name, data } => remove(&name, &data.data).await,
+        AccountCommand::Remove { name, data } => remove(kind, &name, &data.data).await,
         AccountCommand::Import { file, data, replace } => {
             let text = std::fs::read_to_string(&file)
                 .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))?;
@@ -48,9 +48,12 @@ fn made() -> Result<Secret, Failure> {
 fn read_password() -> Result<Secret, Failure> {
     let mut text = String::new();
     std::io::stdin()
-        .take(LONGEST_PASSWORD)
+        .take(LONGEST_PASSWORD + 1)
         .read_to_string(&mut text)
         .map_err(|error| Failure::Failed(format!("cannot read the password from standard input: {error}")))?;
+    if text.len() as u64 > LONGEST_PASSWORD {
+        return Err(Failure::Usage(format!("the password is longer than {LONGEST_PASSWORD} bytes")));
+    }
     Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 
@@ -76,10 +79,14 @@ async fn list(kind: AccountKind, data: &Path, output: OutputFormat) -> Result<()
     Ok(())
 }
 
-async fn remove(name: &AccountName, data: &Path) -> Result<(), Failure> {
-    if Administration::open(data).await?.remove_account(name).await? {
+async fn remove(kind: AccountKind, name: &AccountName, data: &Path) -> Result<(), Failure> {
+    if Administration::open(data).await?.remove_account(kind, name).await? {
         Ok(())
     } else {
-        Err(Failure::NotFound(format!("there is no account {name}")))
+        let kind = match kind {
+            AccountKind::User => "user",
+            AccountKind::Robot => "robot",
+        };
+        Err(Failure::NotFound(format!("there is no {kind} {name}")))
     }
 }

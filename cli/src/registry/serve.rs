@@ -12,7 +12,7 @@ use crate::{
 pub(crate) async fn run(arguments: Serve) -> Result<(), Failure> {
     #[cfg(feature = "failpoints")]
     let _failpoints = die_at_failpoints();
-    let config = Config::load(arguments.config.as_deref(), registry_variables(), overrides(&arguments))?;
+    let config = Config::load(arguments.config.as_deref(), registry_variables(), overrides(&arguments)?)?;
     if arguments.print_config {
         print!("{}", config.to_toml());
         return Ok(());
@@ -37,21 +37,29 @@ fn die_at_failpoints() -> fail::FailScenario<'static> {
     fail::FailScenario::setup()
 }
 
-/// The variables of the environment but those that name the file and the log.
+/// The variables of the environment that may be settings: not those that name the file and the log, and none that is
+/// no text.
 fn registry_variables() -> impl Iterator<Item = (String, String)> {
-    std::env::vars().filter(|(name, _)| name != "SLIPWAY_REGISTRY_CONFIG")
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name != "SLIPWAY_REGISTRY_CONFIG")
 }
 
-fn overrides(arguments: &Serve) -> Overrides {
-    let text =
-        |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+fn overrides(arguments: &Serve) -> Result<Overrides, Failure> {
+    let text = |path: &Option<std::path::PathBuf>| match path.as_ref().map(|path| path.to_str().ok_or(path)) {
+        None => Ok(None),
+        Some(Ok(text)) => Ok(Some(text.to_owned())),
+        Some(Err(path)) => {
+            Err(Failure::Usage(format!("the path {} is not UTF-8: use another", path.display())))
+        }
+    };
     let set = |flag: bool| flag.then_some(true);
     let mut overrides = Overrides::default();
-    overrides.set("data", text(&arguments.data));
+    overrides.set("data", text(&arguments.data)?);
     overrides.set("listen", arguments.listen.clone());
     overrides.set("external_url", arguments.external_url.clone());
-    overrides.set("tls.certificate", text(&arguments.tls_cert));
-    overrides.set("tls.key", text(&arguments.tls_key));
+    overrides.set("tls.certificate", text(&arguments.tls_cert)?);
+    overrides.set("tls.key", text(&arguments.tls_key)?);
     overrides.set("tls.self_signed", arguments.tls.map(|_| true));
     overrides.set("tls.required", set(arguments.tls_required));
     overrides.set(
@@ -64,11 +72,11 @@ fn overrides(arguments: &Serve) -> Overrides {
     );
     overrides.set("auth.allow_none_anywhere", set(arguments.allow_none_anywhere));
     overrides.set("auth.gitlab.realm", arguments.gitlab_realm.clone());
-    overrides.set("auth.gitlab.certificates", text(&arguments.gitlab_certificates));
+    overrides.set("auth.gitlab.certificates", text(&arguments.gitlab_certificates)?);
     overrides.set("auth.issuer", arguments.issuer.clone());
     overrides.set("auth.service", arguments.service.clone());
     overrides.set("limits.sparse_manifests", set(arguments.sparse_manifests));
-    overrides
+    Ok(overrides)
 }
 
 /// Tells where the registry is and how to use it.

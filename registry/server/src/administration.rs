@@ -77,6 +77,15 @@ impl Administration {
             let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
             ServerError::Config(format!("the htpasswd file cannot be taken:\n  {}", lines.join("\n  ")))
         })?;
+        if !replace {
+            for (name, _) in &entries {
+                if self.metadata.account(name).await?.is_some() {
+                    return Err(ServerError::Config(format!(
+                        "there is an account {name} already: take it out of the file, or use --replace"
+                    )));
+                }
+            }
+        }
         let mut names = Vec::new();
         for (name, hash) in entries {
             let record = AccountRecord {
@@ -96,8 +105,21 @@ impl Administration {
         Ok(self.metadata.accounts().await?)
     }
 
-    /// False when there was none.
-    pub async fn remove_account(&self, name: &AccountName) -> Result<bool, ServerError> {
+    /// False when there is no account of this kind and name.
+    ///
+    /// # Errors
+    /// [`ServerError::Config`] for the last administrator: nobody could log in to make another.
+    pub async fn remove_account(&self, kind: AccountKind, name: &AccountName) -> Result<bool, ServerError> {
+        let accounts = self.metadata.accounts().await?;
+        let Some(account) = accounts.iter().find(|account| account.name == *name && account.kind == kind)
+        else {
+            return Ok(false);
+        };
+        if account.admin && accounts.iter().filter(|other| other.admin).count() == 1 {
+            return Err(ServerError::Config(format!(
+                "{name} is the last administrator: add another one first"
+            )));
+        }
         Ok(self.metadata.delete_account(name).await?)
     }
 

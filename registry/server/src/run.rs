@@ -18,7 +18,7 @@ use registry_types::AccountKind;
 use rustls::ServerConfig;
 use time::OffsetDateTime;
 use tokio::{net::TcpListener, sync::watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     AuthMode, Config, DataFolder, SelfSigned, ServerError, authority::certificate_names, data::write_private,
@@ -118,26 +118,37 @@ impl Server {
     /// Serves until `stop` is cancelled and everything in hand has ended.
     pub async fn serve(self, stop: CancellationToken) {
         let sweeper = self.registry.clone();
-        let background = stop.clone();
         let watched = (self.tokens, self.tls);
         let listener_tls = watched.1.as_ref().map(|(sender, _)| ListenerTls {
             config: sender.subscribe(),
             required: self.config.tls.required,
         });
-        let housekeeping = tokio::spawn(async move {
-            tokio::select! {
-                () = sweeper.keep_swept() => {}
-                () = keep_reloading(watched) => {}
-                () = background.cancelled() => {}
-            }
-        });
+        let housekeeping = TaskTracker::new();
+        keep("removing unfinished uploads", &housekeeping, &stop, async move { sweeper.keep_swept().await });
+        keep("watching keys and certificates", &housekeeping, &stop, keep_reloading(watched));
+        housekeeping.close();
         let settings = self.config.http_settings();
         registry_http::serve(self.listener, self.registry, self.authenticator, listener_tls, settings, stop)
             .await;
-        if let Err(error) = housekeeping.await {
-            tracing::error!(%error, "the housekeeping ended by a fault");
-        }
+        housekeeping.wait().await;
     }
+}
+
+/// Does `work` beside the server until `stop`. Work that ends by a fault is told at once; the server goes on.
+fn keep(
+    what: &'static str,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let (stop, task) = (stop.clone(), tokio::spawn(work));
+    tracker.spawn(async move {
+        let abort = task.abort_handle();
+        tokio::select! {
+            ended = task => tracing::error!(what, fault = ?ended.err(), "housekeeping ended; restart the registry"),
+            () = stop.cancelled() => abort.abort(),
+        }
+    });
 }
 
 /// Opens the database as its only user, or beside a running server, where accounts and rules may be changed.
@@ -151,9 +162,7 @@ pub(crate) async fn open_metadata(folder: &DataFolder, alone: bool) -> Result<Sq
 }
 
 async fn token_server(config: &Config, folder: &DataFolder) -> Result<TokenServer, ServerError> {
-    let keys = folder.keys();
-    let opened = tokio::task::spawn_blocking(move || KeyStore::open_blocking(&keys, SystemTime::now())).await;
-    let store = opened.map_err(tokens_error)?.map_err(tokens_error)?;
+    let store = read_keys(folder.keys()).await?;
     let auth = &config.auth;
     let issuer = Issuer::new(auth.issuer(), auth.service.clone(), Duration::from_secs(auth.token_seconds));
     let verifier = Verifier::new(auth.issuer(), auth.service.clone(), store.trusted());
@@ -226,41 +235,43 @@ fn load_certificate(files: &CertificateFiles) -> Result<Arc<ServerConfig>, Serve
 
 type Watched = (Option<(TokenServer, PathBuf)>, Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>);
 
-/// Takes over changed signing keys and certificates without a restart. What cannot be read is logged once per
-/// change, and the old goes on serving.
+/// Takes over changed signing keys and certificates without a restart. What cannot be read is logged, the old goes on
+/// serving, and the files are read again until they fit: certificate and key are seldom replaced in one moment.
 async fn keep_reloading((tokens, tls): Watched) {
     let modified = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let signing = tokens.as_ref().map(|(_, folder)| folder.clone());
-    let certificate = tls.as_ref().map(|(_, files)| files.certificate.clone());
-    let look = || (signing.as_ref().and_then(modified), certificate.as_ref().and_then(modified));
-    let mut seen = look();
+    let keys_now = || tokens.as_ref().and_then(|(_, folder)| modified(folder));
+    let certificate_now =
+        || tls.as_ref().map(|(_, files)| (modified(&files.certificate), modified(&files.key)));
+    let (mut keys_seen, mut certificate_seen) = (keys_now(), certificate_now());
     let mut interval = tokio::time::interval(RELOAD_INTERVAL);
     loop {
         interval.tick().await;
-        let now = look();
-        if let (Some((server, folder)), true) = (&tokens, now.0 != seen.0) {
-            let folder = folder.clone();
-            let opened =
-                tokio::task::spawn_blocking(move || KeyStore::open_blocking(&folder, SystemTime::now()))
-                    .await;
-            match opened {
-                Ok(Ok(store)) => {
+        let (keys, certificate) = (keys_now(), certificate_now());
+        if let (Some((server, folder)), true) = (&tokens, keys != keys_seen) {
+            match read_keys(folder.clone()).await {
+                Ok(store) => {
                     server.replace_keys(store.signing(), store.trusted());
                     tracing::info!("took over the new signing key");
+                    keys_seen = keys;
                 }
-                Ok(Err(error)) => tracing::error!(%error, "cannot read the new signing key"),
                 Err(error) => tracing::error!(%error, "cannot read the new signing key"),
             }
         }
-        if let (Some((sender, files)), true) = (&tls, now.1 != seen.1) {
+        if let (Some((sender, files)), true) = (&tls, certificate != certificate_seen) {
             match load_certificate(files) {
                 Ok(config) => {
                     sender.send_replace(config);
                     tracing::info!("took over the new certificate");
+                    certificate_seen = certificate;
                 }
-                Err(error) => tracing::error!(%error, "cannot use the new certificate"),
+                Err(error) => tracing::error!(%error, "cannot use the new certificate yet"),
             }
         }
-        seen = now;
     }
+}
+
+async fn read_keys(folder: PathBuf) -> Result<KeyStore, ServerError> {
+    let opened =
+        tokio::task::spawn_blocking(move || KeyStore::open_blocking(&folder, SystemTime::now())).await;
+    opened.map_err(tokens_error)?.map_err(tokens_error)
 }

@@ -66,7 +66,8 @@ pub(super) fn from_environment(
     let variable_of = |key: &str| format!("{PREFIX}{}", key.replace('.', "_").to_uppercase());
     let mut values = Vec::new();
     for (variable, text) in variables {
-        if !variable.starts_with(PREFIX) {
+        let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
+        if is_service_link(rest) {
             continue;
         }
         let Some((key, example)) = known.iter().find(|(key, _)| variable_of(key) == variable) else {
@@ -84,6 +85,12 @@ pub(super) fn from_environment(
         values.push((key.clone(), value));
     }
     Ok(values)
+}
+
+/// Kubernetes gives every pod variables for the services beside it; those of a service named `slipway-registry` begin
+/// as ours do.
+fn is_service_link(rest: &str) -> bool {
+    rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
 }
 
 /// Puts a value under a dotted key, making the tables on the way.

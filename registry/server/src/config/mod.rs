@@ -271,10 +271,15 @@ impl Config {
         if self.limits.body_idle_seconds == 0 || self.limits.upload_idle_seconds == 0 {
             return wrong("limits.body_idle_seconds and limits.upload_idle_seconds must be above zero");
         }
-        if let Some(url) = &self.external_url
-            && (!matches!(url.scheme(), "http" | "https") || url.host().is_none() || url.path() != "/")
-        {
-            return wrong("external_url must look like https://host:port, without a path");
+        let longest =
+            [self.limits.body_idle_seconds, self.limits.upload_idle_seconds, self.limits.drain_seconds];
+        if longest.iter().any(|seconds| *seconds > LONGEST_TIME) {
+            return wrong("the times under limits must be at most 315360000 seconds, ten years");
+        }
+        if self.external_url.as_ref().is_some_and(|url| !is_origin(url)) {
+            return wrong(
+                "external_url must look like https://host:port, without a path and without a login",
+            );
         }
         Ok(())
     }
@@ -283,6 +288,19 @@ impl Config {
 /// The reason with the key that it is about; TOML's own text has a line for each.
 fn one_line(error: &toml::de::Error) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Ten years, in seconds: what is longer is a slip, and dates that far back do not exist.
+const LONGEST_TIME: u64 = 10 * 365 * 24 * 3600;
+
+/// Whether a URL names scheme, host and port and nothing else: it is shown to every client.
+fn is_origin(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https")
+        && url.host().is_some()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
 }
 
 /// Docker's token specification: clients assume 60 seconds where no life is named.

@@ -40,6 +40,17 @@ fn unknown_keys_are_refused_with_the_nearest_known_one() {
 }
 
 #[test]
+fn variables_that_kubernetes_makes_for_a_service_are_not_ours() {
+    let links = [
+        ("SLIPWAY_REGISTRY_PORT", "tcp://10.0.0.1:5050"),
+        ("SLIPWAY_REGISTRY_PORT_5050_TCP_ADDR", "10.0.0.1"),
+        ("SLIPWAY_REGISTRY_SERVICE_HOST", "10.0.0.1"),
+        ("SLIPWAY_REGISTRY_SERVICE_PORT", "5050"),
+    ];
+    assert_eq!(load("", &links, Overrides::default()).unwrap(), Config::default());
+}
+
+#[test]
 fn values_of_the_wrong_type_are_refused() {
     let text = message(load("", &[("SLIPWAY_REGISTRY_AUTH_TOKEN_SECONDS", "soon")], Overrides::default()));
     assert!(text.contains("must be a integer"), "{text}");
@@ -59,6 +70,8 @@ fn contradictions_are_refused() {
     refused("[auth]\ntoken_seconds = 5", "at least 60");
     refused("[limits]\nmanifest_bytes = 5", "at least 4194304");
     refused("external_url = 'http://host/path'", "without a path");
+    refused("external_url = 'http://user:word@host'", "without a path");
+    refused("[limits]\nupload_idle_seconds = 999999999999", "at most");
 }
 
 #[test]
