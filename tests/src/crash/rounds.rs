@@ -312,7 +312,6 @@ impl Site {
         let victim = start_whole(&options.binary, &self.data)?;
         let mut faults = self.go_on(victim.server(), summary, |_| true);
         victim.kill()?;
-        tree::age_uploads(&self.data)?;
         let victim = start_whole(&options.binary, &self.data)?;
         let keys: Vec<Key> = self.model.settled.keys().cloned().collect();
         summary.read_back += keys.len();

@@ -1,30 +1,17 @@
 //! The data folder itself: no temporary file stays, and every blob file is what its name says.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     thread::sleep,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use registry_types::{Algorithm, Digest};
 
-/// How long after a start the uploads folder may still hold what a sweep removes.
-const SWEEP_TIME: Duration = Duration::from_secs(10);
-
-/// How far back the files of dead uploads are dated: the registry keeps young ones, since a push in one request
-/// has a file and no record.
-const AGE: Duration = Duration::from_secs(48 * 3600);
-
-/// Dates what is in the uploads folder back, while no server runs.
-pub(super) fn age_uploads(data: &Path) -> Result<()> {
-    for path in files(&data.join("uploads"))? {
-        let file = File::options().write(true).open(&path)?;
-        file.set_modified(SystemTime::now() - AGE)?;
-    }
-    Ok(())
-}
+/// How long after a start the uploads folder may still hold what a crash left.
+const SWEEP_TIME: Duration = Duration::from_secs(3);
 
 /// Waits until the uploads folder is empty, as it has to be when every upload has ended. Gives what stays.
 pub(super) fn leftover_uploads(data: &Path) -> Result<Vec<String>> {
@@ -107,5 +94,19 @@ mod tests {
         assert_eq!(damaged_blobs(data.path()).unwrap().len(), 1);
         fs::write(folder.join("data"), b"blo").unwrap();
         assert_eq!(damaged_blobs(data.path()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_stays_is_told_and_one_that_goes_is_waited_for() {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("uploads/left");
+        fs::create_dir(data.path().join("uploads")).unwrap();
+        fs::write(&file, b"half").unwrap();
+        assert_eq!(leftover_uploads(data.path()).unwrap().len(), 1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| leftover_uploads(data.path()).unwrap());
+            fs::remove_file(&file).unwrap();
+            assert!(waiting.join().unwrap().is_empty());
+        });
     }
 }
