@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use slipway_tests::{
-    BaseImage, Builder, Dockerd, Image, Options, OrdinaryUser, Registry, compare, run, skip, tool,
+    BaseImage, Builder, Dockerd, Image, Options, OrdinaryUser, Registry, compare, program, run, skip, tool,
 };
 use tempfile::TempDir;
 
@@ -53,14 +53,34 @@ fn registry_with_base() -> Result<Option<(Registry, String)>> {
 fn docker_runs_what_was_built_and_pushed() -> Result<()> {
     let Some((registry, base)) = registry_with_base()? else { return Ok(()) };
     let Some(dockerd) = Dockerd::start(&[])? else { return Ok(()) };
+    if program("/usr/bin/skopeo").is_none() {
+        skip("skopeo is not installed");
+        return Ok(());
+    }
     let (builder, context) = (Builder::new()?, context(DOCKERFILE)?);
     let image = format!("{}/team/app:1", registry.name());
     let archive = builder.home().join("app.tar");
     let docker_output = format!("type=docker,dest={}", archive.display());
-    let arguments =
-        ["--build-arg", &base, "--tag", &image, "--output", "type=registry", "--output", &docker_output];
-    builder.run("build", context.path(), &arguments)?.ok()?;
+    let layout = builder.home().join("app.oci.tar");
+    let oci_output = format!("type=oci,dest={}", layout.display());
+    let digest_file = builder.home().join("digest");
+    let (to_file, outputs) =
+        (digest_file.display().to_string(), ["type=registry", &docker_output, &oci_output]);
+    let mut arguments = vec!["--build-arg", &base, "--tag", &image, "--digest-file", &to_file];
+    arguments.extend(outputs.iter().flat_map(|output| ["--output", *output]));
+    let built = builder.run("build", context.path(), &arguments)?;
+    ensure!(built.stderr.contains(" mounted"), "the base's layers were not mounted: {}", built.stderr);
+    built.ok()?;
 
+    // The registry and the OCI archive hold one image.
+    let digest = fs::read_to_string(digest_file)?;
+    let (archived, pushed) = (format!("oci-archive:{}", layout.display()), format!("docker://{image}"));
+    for place in [archived, pushed] {
+        let mut skopeo = Command::new("skopeo");
+        skopeo.args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}", &place]);
+        let found = run(&mut skopeo, b"").context("skopeo is not installed")?.ok()?;
+        ensure!(found.trim() == digest.trim(), "{place} has {found}");
+    }
     let started = |image: &str| dockerd.docker(&["run", "--rm", "--network", "none", image])?.ok();
     ensure!(started(&image)? == "hello\nbuilt\napp\n", "docker ran something else");
     // The archive brings the same image without a registry.

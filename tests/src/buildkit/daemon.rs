@@ -20,6 +20,7 @@ use crate::{
 const START_TIME: Duration = Duration::from_secs(60);
 /// How long it may take to end its builds after SIGTERM.
 const STOP_TIME: Duration = Duration::from_secs(20);
+const CGROUPS: &str = "/sys/fs/cgroup";
 const RUNC: &str = "/usr/sbin/runc";
 
 /// A running daemon. Its process, its mounts and its files end with it.
@@ -44,7 +45,12 @@ impl Buildkitd {
         };
         let folder = tempfile::Builder::new().prefix("slipway-buildkit-").tempdir()?;
         let config = folder.path().join("buildkitd.toml");
-        fs::write(&config, format!("[registry.\"{registry}\"]\nhttp = true\ninsecure = true\n"))?;
+        let control_group = control_group(folder.path());
+        let text = format!(
+            "[worker.oci]\ndefaultCgroupParent = \"{control_group}\"\n\
+             [registry.\"{registry}\"]\nhttp = true\ninsecure = true\n"
+        );
+        fs::write(&config, text)?;
         let log = fs::File::create(folder.path().join("log"))?;
         let child = Command::new(daemon)
             .arg("--config")
@@ -107,6 +113,25 @@ impl Buildkitd {
     }
 }
 
+/// Name of the control group that all steps are in.
+fn control_group(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Removes our groups from every hierarchy: a step that was killed leaves its own, and the daemon their parents.
+fn remove_control_groups(name: &str) {
+    let hierarchies = fs::read_dir(CGROUPS).into_iter().flatten().flatten().map(|entry| entry.path());
+    for hierarchy in hierarchies.chain([PathBuf::from(CGROUPS)]) {
+        let ours = hierarchy.join(name);
+        let steps = ours.join("buildkit");
+        for step in fs::read_dir(&steps).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(step.path());
+        }
+        let _ = fs::remove_dir(steps);
+        let _ = fs::remove_dir(ours);
+    }
+}
+
 fn address(folder: &Path) -> String {
     format!("unix://{}", folder.join("socket").display())
 }
@@ -124,6 +149,7 @@ impl Drop for Buildkitd {
             let at = line.split(' ').nth(1).unwrap_or_default();
             let _ = run(Command::new("umount").args(["--lazy", at]), b"");
         }
+        remove_control_groups(&control_group(self.folder.path()));
         // The harness shows it only when the test fails.
         println!("the log of buildkitd:\n{}", self.log());
     }
