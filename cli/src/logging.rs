@@ -4,20 +4,28 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-use crate::arguments::{Arguments, Command, LogFormat, RegistryCommand};
+use crate::{
+    arguments::{Arguments, Command, LogFormat, RegistryCommand},
+    failure::Failure,
+};
 
 /// Starts logging. The filter is `SLIPWAY_LOG`, in the form of tracing's directives. Without it a server tells each
 /// request, and other commands only what went wrong: what they do they show themselves.
-pub(crate) fn start(arguments: &Arguments) {
-    let usual = match &arguments.command {
-        Command::Registry(RegistryCommand::Serve(_)) => "info",
-        _ => "warn",
+pub(crate) fn start(arguments: &Arguments) -> Result<(), Failure> {
+    let filter = match std::env::var("SLIPWAY_LOG") {
+        Ok(text) => EnvFilter::try_new(&text).map_err(|error| {
+            Failure::Usage(format!("SLIPWAY_LOG is {text:?}, which is no log filter: {error}"))
+        })?,
+        Err(_) => EnvFilter::new(match &arguments.command {
+            Command::Registry(RegistryCommand::Serve(_)) => "info",
+            _ => "warn",
+        }),
     };
-    let filter = EnvFilter::try_from_env("SLIPWAY_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_target(false).with_writer(std::io::stderr);
     match arguments.log_format {
         LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).init(),
     }
+    Ok(())
 }

@@ -10,6 +10,7 @@ mod failure;
 mod import;
 mod logging;
 mod registry;
+mod standard_input;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -22,8 +23,7 @@ fn main() -> ExitCode {
     // A build step starts this program again as its own init; nothing may come before.
     builder_runtime::maybe_run_init();
     let arguments = Arguments::parse_from(with_subcommand(std::env::args_os().collect()));
-    logging::start(&arguments);
-    match run(arguments) {
+    match logging::start(&arguments).and_then(|()| run(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("slipway: {failure}");

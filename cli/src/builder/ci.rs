@@ -5,8 +5,7 @@
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
-use registry_client::{Credential, Credentials, Secret};
-use registry_types::{ImageReference, RegistryHost, Tag};
+use registry_types::{ImageReference, Tag};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::failure::Failure;
@@ -153,19 +152,6 @@ impl Job {
     pub(super) fn commit_seconds(&self) -> Option<i64> {
         Some(self.commit_time()?.unix_timestamp())
     }
-}
-
-/// The logins of files and helpers, and in a job those of `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`.
-pub(super) fn credentials(variable: &Variables<'_>) -> Result<Credentials, Failure> {
-    let credentials = Credentials::from_environment();
-    let (Some(host), Some(user), Some(password)) =
-        (variable("CI_REGISTRY"), variable("CI_REGISTRY_USER"), variable("CI_REGISTRY_PASSWORD"))
-    else {
-        return Ok(credentials);
-    };
-    let host: RegistryHost =
-        host.parse().map_err(|error| Failure::Usage(format!("CI_REGISTRY is no registry: {error}")))?;
-    Ok(credentials.with(host, Credential::Basic { user, password: Secret::new(password) }))
 }
 
 /// A Git tag as an image tag: as it is where it fits, else as a slug.

@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     arguments::{Build, BuildOptions, BuilderCommand, ClientOptions, Push, StorageOption},
-    client::client_builder,
+    client::{client_builder, credentials},
     failure::{Failure, runtime},
 };
 use progress::Display;
@@ -46,14 +46,7 @@ fn run_build(namespace: &BuilderNamespace, arguments: Build) -> Result<(), Failu
         destinations.extend(local.map_err(|error| Failure::Usage(error.to_string()))?);
     }
     let request = request::request(&arguments.options, None)?;
-    execute(
-        namespace,
-        &arguments.options,
-        request,
-        destinations,
-        &arguments.tags,
-        Credentials::from_environment(),
-    )
+    execute(namespace, &arguments.options, request, destinations, &arguments.tags)
 }
 
 fn run_push(namespace: &BuilderNamespace, arguments: Push) -> Result<(), Failure> {
@@ -67,8 +60,7 @@ fn run_push(namespace: &BuilderNamespace, arguments: Push) -> Result<(), Failure
     let pushed =
         Destination::parse("type=registry", &names).map_err(|error| Failure::Usage(error.to_string()))?;
     let request = request::request(&arguments.options, job.as_ref())?;
-    let credentials = ci::credentials(&variable)?;
-    execute(namespace, &arguments.options, request, pushed, &names, credentials)
+    execute(namespace, &arguments.options, request, pushed, &names)
 }
 
 /// Builds, brings the image to its destinations and tells what came of it.
@@ -78,7 +70,6 @@ fn execute(
     request: BuildRequest,
     destinations: Vec<Destination>,
     names: &[ImageReference],
-    credentials: Credentials,
 ) -> Result<(), Failure> {
     let display = Display::new(options.progress);
     for note in &namespace.notes {
@@ -88,7 +79,7 @@ fn execute(
     let outcome = runtime()?.block_on(async {
         let events = display.events();
         let client =
-            client_builder(&options.client, credentials).progress(Arc::new(events.clone())).build()?;
+            client_builder(&options.client, credentials()?).progress(Arc::new(events.clone())).build()?;
         let fetcher = BlobFetcher::new(store, client, events.for_outputs());
         let engine = NativeEngine::new(fetcher.clone());
         let outputs = Outputs::new(fetcher, destinations);

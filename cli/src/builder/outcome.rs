@@ -27,28 +27,38 @@ pub(super) fn write_files(
 
 pub(super) fn print(format: OutputFormat, finished: &Finished) -> Result<(), Failure> {
     let image = &finished.image;
+    // Standard output may hold the image itself; then the report goes where it does no harm.
+    let piped = finished
+        .results
+        .iter()
+        .any(|result| matches!(result, OutputResult::Written { target, .. } if target.is_standard_output()));
+    let say = |text: String| if piped { eprintln!("{text}") } else { println!("{text}") };
     match format {
         OutputFormat::Json => {
             let results: Vec<_> = finished.results.iter().map(result_json).collect();
             let report = json!({
                 "digest": image.digest(), "size": image.size(), "platform": image.platform.to_string(), "results": results
             });
-            println!("{report}");
+            say(report.to_string());
         }
         OutputFormat::Text => {
             for result in &finished.results {
                 match result {
                     OutputResult::Pushed(tag) => {
-                        println!("pushed {}  {}  {} bytes", tag.image, tag.digest, tag.size)
+                        say(format!("pushed {}  {}  {} bytes", tag.image, tag.digest, tag.size))
                     }
-                    OutputResult::Named { image, digest } => println!("named {image}  {digest}"),
+                    OutputResult::Named { image, digest } => say(format!("named {image}  {digest}")),
                     OutputResult::Written { target, digest } => {
-                        println!("wrote {}  {digest}", target.path.display())
+                        say(format!("wrote {}  {digest}", target.path.display()))
                     }
                 }
             }
             if finished.results.is_empty() {
-                println!("built {}  {} bytes; give -t NAME or -o to keep it", image.digest(), image.size());
+                say(format!(
+                    "built {}  {} bytes; give -t NAME or -o to keep it",
+                    image.digest(),
+                    image.size()
+                ));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! From options and the CI job to a build request.
 
-use std::{collections::BTreeMap, io::Read, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use builder_engine::{BuildRequest, DockerfileSource, Reproducibility};
 
 use super::ci::Job;
-use crate::{arguments::BuildOptions, failure::Failure};
+use crate::{arguments::BuildOptions, failure::Failure, standard_input};
 
 /// Longest Dockerfile on standard input, in bytes: more is a mistake, such as an archive piped in.
 const LONGEST_DOCKERFILE: u64 = 1 << 20;
@@ -14,7 +14,9 @@ pub(super) fn request(options: &BuildOptions, job: Option<&Job>) -> Result<Build
     let mut request = BuildRequest::new(&options.context);
     request.dockerfile = match &options.file {
         None => DockerfileSource::InContext,
-        Some(path) if path == Path::new("-") => DockerfileSource::Text(read_standard_input()?),
+        Some(path) if path == Path::new("-") => {
+            DockerfileSource::Text(standard_input::read("the Dockerfile", LONGEST_DOCKERFILE)?)
+        }
         Some(path) => DockerfileSource::File(path.clone()),
     };
     request.target.clone_from(&options.target);
@@ -62,12 +64,4 @@ fn epoch(job: Option<&Job>) -> Result<Option<i64>, Failure> {
             .map_err(|_| Failure::Usage(format!("SOURCE_DATE_EPOCH is {text:?}, not a number of seconds"))),
         Err(_) => Ok(job.and_then(Job::commit_seconds)),
     }
-}
-
-fn read_standard_input() -> Result<String, Failure> {
-    let mut text = String::new();
-    std::io::stdin().take(LONGEST_DOCKERFILE).read_to_string(&mut text).map_err(|error| {
-        Failure::Failed(format!("cannot read the Dockerfile from standard input: {error}"))
-    })?;
-    Ok(text)
 }

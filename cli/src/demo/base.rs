@@ -28,7 +28,7 @@ pub(super) fn write_context(context: &Path) -> Result<PathBuf, Failure> {
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
         .map_err(failed)?;
     fs::write(root.join("etc/group"), "root:x:0:\nnobody:x:65534:\n").map_err(failed)?;
-    let busybox = BUSYBOX.iter().map(Path::new).find(|path| path.exists() && libraries(path).is_empty());
+    let busybox = BUSYBOX.iter().map(Path::new).find(|path| is_static(path));
     let shell = match busybox {
         Some(busybox) => {
             fs::copy(busybox, root.join("bin/busybox")).map_err(failed)?;
@@ -69,6 +69,28 @@ fn copy_programs(root: &Path) -> Result<PathBuf, Failure> {
     shell.ok_or_else(|| Failure::Failed("this machine has no shell to put into an image".to_owned()))
 }
 
+/// Whether a program runs without a loader: a 64-bit ELF file without a program header of type PT_INTERP (ELF
+/// specification, "Program Header").
+fn is_static(program: &Path) -> bool {
+    const INTERPRETER: u32 = 3;
+    let Ok(bytes) = fs::read(program) else { return false };
+    let number = |offset: usize, length: usize| {
+        let field = bytes.get(offset..offset + length)?;
+        Some(field.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    // Magic, 64 bits, little endian: what this machine's own programs are.
+    if bytes.get(..6) != Some(b"\x7fELF\x02\x01") {
+        return false;
+    }
+    let (Some(table), Some(size), Some(count)) = (number(32, 8), number(54, 2), number(56, 2)) else {
+        return false;
+    };
+    (0..count).all(|index| {
+        let header = usize::try_from(table + index * size).ok();
+        header.and_then(|header| number(header, 4)).is_some_and(|kind| kind != u64::from(INTERPRETER))
+    })
+}
+
 /// The libraries and the loader of a program, as the loader itself lists them; none for a static program.
 fn libraries(program: &Path) -> Vec<PathBuf> {
     let Ok(output) = Command::new("ldd").arg(program).output() else { return Vec::new() };
@@ -79,4 +101,15 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
         .map(|word| PathBuf::from(word.trim_end_matches(':')))
         .filter(|path| path != program && path.exists())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_a_loader_is_not_static() {
+        assert!(!is_static(&std::env::current_exe().unwrap()), "a test binary has a loader");
+        assert!(!is_static(Path::new("/etc/passwd")) && !is_static(Path::new("/no/such/file")));
+    }
 }

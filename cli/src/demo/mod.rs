@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use builder_runtime::enter_builder_namespace;
 use registry_types::{ImageReference, Tag};
 use tempfile::TempDir;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     arguments::Demo,
@@ -33,7 +34,18 @@ pub(crate) fn run(arguments: &Demo) -> Result<(), Failure> {
         eprintln!("note: {note}");
     }
     let place = Place::new(arguments.keep.as_deref())?;
-    let table = runtime()?.block_on(show(arguments.port, place.path()))?;
+    let table = runtime()?.block_on(async {
+        // Dropping the work ends its steps and its registry; the folder goes with this function.
+        let (mut interrupt, mut terminate) = (
+            signal(SignalKind::interrupt()).map_err(failed)?,
+            signal(SignalKind::terminate()).map_err(failed)?,
+        );
+        tokio::select! {
+            table = show(arguments.port, place.path()) => table,
+            _ = interrupt.recv() => Err(Failure::Failed("interrupted".to_owned())),
+            _ = terminate.recv() => Err(Failure::Failed("terminated".to_owned())),
+        }
+    })?;
     table.print();
     println!("\nnothing is left running; {}", place.end()?);
     Ok(())

@@ -1,6 +1,6 @@
 //! `slipway registry user|robot ...`
 
-use std::{io::Read, path::Path};
+use std::path::Path;
 
 use registry_server::{Administration, NewAccount, Secret};
 use registry_types::{AccountKind, AccountName};
@@ -9,15 +9,13 @@ use serde_json::json;
 use crate::{
     arguments::{AccountCommand, OutputFormat},
     failure::Failure,
+    standard_input,
 };
-
-/// Longest password read from standard input, in bytes: more is a mistake, such as a file piped in.
-const LONGEST_PASSWORD: u64 = 1024;
 
 pub(crate) async fn run(kind: AccountKind, command: AccountCommand) -> Result<(), Failure> {
     match command {
         AccountCommand::Add { name, data, generate, admin, replace, .. } => {
-            let password = if generate { made()? } else { read_password()? };
+            let password = if generate { made()? } else { Secret::new(standard_input::password()?.expose()) };
             let shown = generate.then(|| password.expose().to_owned());
             let account = NewAccount { name, kind, admin, password, replace };
             Administration::open(&data.data).await?.add_account(account).await?;
@@ -43,18 +41,6 @@ pub(crate) async fn run(kind: AccountKind, command: AccountCommand) -> Result<()
 
 fn made() -> Result<Secret, Failure> {
     Secret::generate().map_err(|error| Failure::Failed(error.to_string()))
-}
-
-fn read_password() -> Result<Secret, Failure> {
-    let mut text = String::new();
-    std::io::stdin()
-        .take(LONGEST_PASSWORD + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::Failed(format!("cannot read the password from standard input: {error}")))?;
-    if text.len() as u64 > LONGEST_PASSWORD {
-        return Err(Failure::Usage(format!("the password is longer than {LONGEST_PASSWORD} bytes")));
-    }
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
 }
 
 async fn list(kind: AccountKind, data: &Path, output: OutputFormat) -> Result<(), Failure> {

@@ -52,7 +52,7 @@ async fn imports_into_nodes_with_containerd_2() {
         Some(folder) => PathBuf::from(folder),
         None => {
             let home = std::env::var("HOME").unwrap_or_default();
-            Path::new(&home).join(".cache/slipway/containerd-2.4.2")
+            Path::new(&home).join(".cache/slipway/tools/containerd2")
         }
     };
     with_nodes(NodeBinaries::in_folder(&folder)).await;

@@ -12,7 +12,10 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use crate::{ServerError, data::write_private};
+use crate::{
+    ServerError,
+    data::{write_private, write_public},
+};
 
 /// Ten years: a private authority is replaced by hand, on every client.
 const AUTHORITY_LIFE: Duration = Duration::days(3650);
@@ -54,7 +57,7 @@ impl SelfSigned {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = params.signed_by(&key, &issuer).map_err(broken)?;
         write_private(&files.key, key.serialize_pem().as_bytes())?;
-        write_public(&files.certificate, &certificate.pem())?;
+        write_public(&files.certificate, certificate.pem().as_bytes())?;
         Ok(files)
     }
 
@@ -73,7 +76,7 @@ impl SelfSigned {
         params.not_after = OffsetDateTime::now_utc() + AUTHORITY_LIFE;
         let certificate = params.self_signed(&key).map_err(broken)?;
         write_private(key_file, key.serialize_pem().as_bytes())?;
-        write_public(&self.authority, &certificate.pem())?;
+        write_public(&self.authority, certificate.pem().as_bytes())?;
         Ok(Issuer::new(params, key))
     }
 }
@@ -112,14 +115,6 @@ fn named(name: &str) -> DistinguishedName {
 fn read(path: &Path) -> Result<String, ServerError> {
     std::fs::read_to_string(path).map_err(|source| ServerError::Data {
         action: "read",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn write_public(path: &Path, text: &str) -> Result<(), ServerError> {
-    std::fs::write(path, text).map_err(|source| ServerError::Data {
-        action: "write",
         path: path.to_owned(),
         source,
     })

@@ -66,15 +66,29 @@ impl DataFolder {
     }
 }
 
-/// Writes a file that only its owner may read, whole or not at all.
+/// Writes a file that only its owner may read, whole or not at all, and durably.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
+    write(path, bytes, 0o600)
+}
+
+/// Writes a file that everybody may read, whole or not at all, and durably.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
+    write(path, bytes, 0o644)
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), ServerError> {
     let temporary = path.with_extension("new");
     let written = (|| {
-        let _ = std::fs::remove_file(&temporary);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        // What an earlier start left half-way.
+        match std::fs::remove_file(&temporary) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, path)
+        std::fs::rename(&temporary, path)?;
+        path.parent().map_or(Ok(()), registry_io::sync_directory)
     })();
     written.map_err(|source| ServerError::Data { action: "write", path: path.to_owned(), source })
 }

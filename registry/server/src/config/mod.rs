@@ -263,6 +263,13 @@ impl Config {
                 "auth.token_seconds must be at least 60: clients take shorter lives for 60 seconds",
             );
         }
+        if self.auth.token_seconds > LONGEST_TOKEN {
+            return wrong("auth.token_seconds must be at most 86400: a replaced key is trusted for a day");
+        }
+        let realm = self.auth.gitlab.realm.as_ref();
+        if realm.is_some_and(|realm| !realm.username().is_empty() || realm.password().is_some()) {
+            return wrong("auth.gitlab.realm is shown to every client: take the login out of it");
+        }
         if self.limits.manifest_bytes < registry_core::MANIFEST_BYTES {
             return wrong(
                 "limits.manifest_bytes must be at least 4194304, which the specification promises to clients",
@@ -289,6 +296,9 @@ impl Config {
 fn one_line(error: &toml::de::Error) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+/// A day, in seconds: for so long `slipway registry key rotate` keeps tokens of the old key good.
+const LONGEST_TOKEN: u64 = 24 * 3600;
 
 /// Ten years, in seconds: what is longer is a slip, and dates that far back do not exist.
 const LONGEST_TIME: u64 = 10 * 365 * 24 * 3600;

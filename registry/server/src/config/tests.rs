@@ -68,6 +68,7 @@ fn contradictions_are_refused() {
     refused("[auth]\nmode = 'none'", "would let everyone push");
     refused("[auth]\nmode = 'gitlab'", "auth.gitlab.realm");
     refused("[auth]\ntoken_seconds = 5", "at least 60");
+    refused("[auth]\ntoken_seconds = 100000", "at most 86400");
     refused("[limits]\nmanifest_bytes = 5", "at least 4194304");
     refused("external_url = 'http://host/path'", "without a path");
     refused("external_url = 'http://user:word@host'", "without a path");

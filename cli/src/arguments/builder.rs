@@ -1,0 +1,130 @@
+//! `slipway builder ...`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use registry_types::{ImageReference, Platform};
+
+use super::{ClientOptions, OutputFormat};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BuilderCommand {
+    /// Build an image and keep it under a name, write it to a file, or push it
+    #[command(after_help = "\
+Examples:
+  slipway builder build . -t localhost:5050/app:dev
+  slipway builder build . -o type=oci,dest=app.tar
+  slipway builder build . -t localhost:5050/app:dev -o type=registry")]
+    Build(Build),
+    /// Build an image and push it; in a CI job under the tags that the job implies
+    #[command(after_help = "\
+Examples:
+  builder push --tags                           in a GitLab CI job: branch, latest on the default branch, short SHA
+  slipway builder push . -t localhost:5050/app:dev -t localhost:5050/app:latest
+
+With --tags the repository is CI_REGISTRY_IMAGE or --repository, and the tags come from CI_COMMIT_REF_SLUG,
+CI_COMMIT_TAG and CI_COMMIT_SHORT_SHA, or from Git outside CI. Logins come from CI_REGISTRY_USER and
+CI_REGISTRY_PASSWORD, DOCKER_AUTH_CONFIG, and the files and helpers of docker and podman.")]
+    Push(Push),
+    /// Say how steps would be isolated here, and why
+    #[command(after_help = "Example:\n  slipway builder probe")]
+    Probe {
+        #[command(flatten)]
+        storage: StorageOption,
+    },
+}
+
+/// Where the builder keeps layers, snapshots and named images.
+#[derive(Debug, Args)]
+pub(crate) struct StorageOption {
+    /// The builder's store [default: /var/lib/slipway/builder, or below ~/.local/share]
+    #[arg(long, value_name = "FOLDER", env = "SLIPWAY_BUILDER_STORAGE")]
+    pub(crate) storage: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    pub(crate) options: BuildOptions,
+    /// Name of the image; may be repeated
+    #[arg(short = 't', long = "tag", value_name = "NAME")]
+    pub(crate) tags: Vec<ImageReference>,
+    /// Where the image goes: type=oci,dest=FILE, type=docker,dest=FILE, type=registry or type=image; may be
+    /// repeated [default: the local store, under its names]
+    #[arg(short = 'o', long = "output", value_name = "OUTPUT")]
+    pub(crate) outputs: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    #[command(flatten)]
+    pub(crate) options: BuildOptions,
+    /// Name to push; may be repeated
+    #[arg(short = 't', long = "tag", value_name = "NAME", required_unless_present = "ci_tags")]
+    pub(crate) tags: Vec<ImageReference>,
+    /// Push the tags that the CI job or the Git checkout implies
+    #[arg(long = "tags", conflicts_with = "tags")]
+    pub(crate) ci_tags: bool,
+    /// With --tags: the repository to push to [default: CI_REGISTRY_IMAGE]
+    #[arg(long, value_name = "HOST/REPOSITORY", requires = "ci_tags")]
+    pub(crate) repository: Option<ImageReference>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildOptions {
+    /// Folder that COPY and ADD take files from
+    #[arg(default_value = ".", value_name = "CONTEXT")]
+    pub(crate) context: PathBuf,
+    /// The Dockerfile [default: Dockerfile in the context]; `-` reads standard input
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Stage to build [default: the last one]
+    #[arg(long, value_name = "STAGE")]
+    pub(crate) target: Option<String>,
+    /// Value of an ARG; without a value it is taken from the environment; may be repeated
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<String>,
+    /// Label of the image; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub(crate) labels: Vec<String>,
+    /// Platform of the image [default: this machine's]
+    #[arg(long)]
+    pub(crate) platform: Option<Platform>,
+    /// Execute every step, whatever earlier builds did
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Ask registries for base images even if the local store has them
+    #[arg(long)]
+    pub(crate) pull: bool,
+    /// Threads that compress layers; they never change a byte [default: one per core]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+    /// File to write the image's digests to, as JSON with BuildKit's keys
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// File to write the image's digest to
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digest_file: Option<PathBuf>,
+    /// How progress is shown
+    #[arg(long, value_enum, default_value_t = ProgressChoice::Auto)]
+    pub(crate) progress: ProgressChoice,
+    /// Form of the result on standard output
+    #[arg(long = "format", value_enum, default_value_t)]
+    pub(crate) format: OutputFormat,
+    #[command(flatten)]
+    pub(crate) storage: StorageOption,
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressChoice {
+    /// A live view on a terminal, else plain lines
+    Auto,
+    /// Plain lines
+    Plain,
+    /// A live view
+    Tty,
+    /// Nothing but errors
+    Quiet,
+}

@@ -1,0 +1,207 @@
+//! `slipway registry ...`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use registry_types::{AccountName, ActionSet, PathPattern, Subject};
+
+use super::OutputFormat;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Serve a registry with its own token server
+    #[command(after_help = "\
+Example:
+  slipway registry serve --data ./slipway-data --listen 0.0.0.0:5050
+  docker login localhost:5050 -u admin --password-stdin < ./slipway-data/admin-password
+
+Every key of the configuration can also be set by a variable: auth.mode is SLIPWAY_REGISTRY_AUTH_MODE.
+The log's level is SLIPWAY_LOG, for example SLIPWAY_LOG=debug.")]
+    Serve(Serve),
+    /// Manage users
+    #[command(subcommand)]
+    User(AccountCommand),
+    /// Manage robots: accounts of programs
+    #[command(subcommand)]
+    Robot(AccountCommand),
+    /// Manage access rules
+    #[command(subcommand)]
+    Rule(RuleCommand),
+    /// Manage the keys that tokens are signed with
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Folder that holds everything the registry keeps [default: slipway-data]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// Address and port to listen on [default: 0.0.0.0:5050]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// URL under which clients reach the registry
+    #[arg(long, value_name = "URL")]
+    pub(crate) external_url: Option<String>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "SLIPWAY_REGISTRY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// PEM file with the server's certificate chain
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Make a private authority and a certificate in the data folder
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "tls_cert")]
+    pub(crate) tls: Option<TlsChoice>,
+    /// Answer plain HTTP with an explanation only
+    #[arg(long)]
+    pub(crate) tls_required: bool,
+    /// Who issues the tokens [default: token]
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) auth: Option<AuthChoice>,
+    /// Allow `--auth none` on addresses that others can reach
+    #[arg(long)]
+    pub(crate) allow_none_anywhere: bool,
+    /// With `--auth gitlab`: GitLab's token endpoint
+    #[arg(long, value_name = "URL")]
+    pub(crate) gitlab_realm: Option<String>,
+    /// With `--auth gitlab`: PEM file with the certificate of GitLab's signing key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) gitlab_certificates: Option<PathBuf>,
+    /// The issuer that tokens name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) issuer: Option<String>,
+    /// The service that tokens are for
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// Take image manifests whose blobs are missing
+    #[arg(long)]
+    pub(crate) sparse_manifests: bool,
+    /// Print the effective configuration and end
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum TlsChoice {
+    SelfSigned,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum AuthChoice {
+    None,
+    Token,
+    Gitlab,
+}
+
+/// Where the registry's data is, for commands beside a running server.
+#[derive(Debug, Args)]
+pub(crate) struct DataOption {
+    /// The registry's data folder
+    #[arg(long, value_name = "FOLDER", default_value = "slipway-data", env = "SLIPWAY_REGISTRY_DATA")]
+    pub(crate) data: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Add an account; its password is read from standard input, or made and printed
+    #[command(after_help = "\
+Example:
+  echo \"$PASSWORD\" | slipway registry user add anna --password-stdin
+  slipway registry robot add ci --generate")]
+    Add {
+        name: AccountName,
+        #[command(flatten)]
+        data: DataOption,
+        /// Read the password from standard input
+        #[arg(long, conflicts_with = "generate", required_unless_present = "generate")]
+        password_stdin: bool,
+        /// Make a password and print it
+        #[arg(long)]
+        generate: bool,
+        /// May do everything
+        #[arg(long)]
+        admin: bool,
+        /// Replace an account of this name
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List accounts
+    #[command(after_help = "Example:\n  slipway registry user list --output json")]
+    List {
+        #[command(flatten)]
+        data: DataOption,
+        #[arg(long, value_enum, default_value_t)]
+        output: OutputFormat,
+    },
+    /// Remove an account and the rules for it
+    #[command(after_help = "Example:\n  slipway registry robot remove ci")]
+    Remove {
+        name: AccountName,
+        #[command(flatten)]
+        data: DataOption,
+    },
+    /// Take accounts over from an htpasswd file (bcrypt lines)
+    #[command(after_help = "Example:\n  slipway registry user import /etc/registry/htpasswd")]
+    Import {
+        file: PathBuf,
+        #[command(flatten)]
+        data: DataOption,
+        /// Replace accounts of the same names
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RuleCommand {
+    /// Let somebody do something to some repositories
+    #[command(after_help = "\
+`*` stands for any text within one part of a path, `**` for any number of parts.
+
+Examples:
+  slipway registry rule add --to ci --actions pull,push 'root/**'
+  slipway registry rule add --to everyone --actions pull 'public/**'")]
+    Add {
+        /// Path pattern of the repositories
+        pattern: PathPattern,
+        /// An account's name, `logged-in` or `everyone`
+        #[arg(long, value_name = "WHO")]
+        to: Subject,
+        /// Some of pull, push, delete, joined by commas
+        #[arg(long, value_name = "ACTIONS")]
+        actions: ActionSet,
+        #[command(flatten)]
+        data: DataOption,
+    },
+    /// List rules
+    #[command(after_help = "Example:\n  slipway registry rule list --output json")]
+    List {
+        #[command(flatten)]
+        data: DataOption,
+        #[arg(long, value_enum, default_value_t)]
+        output: OutputFormat,
+    },
+    /// Remove a rule by the number that the list shows
+    #[command(after_help = "Example:\n  slipway registry rule remove 3")]
+    Remove {
+        id: i64,
+        #[command(flatten)]
+        data: DataOption,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a new signing key; tokens of the old one stay good until they expire
+    #[command(after_help = "Example:\n  slipway registry key rotate --data ./slipway-data")]
+    Rotate {
+        #[command(flatten)]
+        data: DataOption,
+        /// The old key is known to others: refuse its tokens at once
+        #[arg(long)]
+        leaked: bool,
+    },
+}
