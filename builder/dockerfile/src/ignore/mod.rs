@@ -1,7 +1,11 @@
 //! `.dockerignore`: which paths of the build context are left out.
 //!
 //! The rules are those of Docker, not of Git: patterns are anchored at the context, the last match wins, `!` takes a
-//! path back in, and what matches a directory matches everything in it.
+//! path back in, and what decides about a directory decides about everything in it.
+//!
+//! A rule that could not change the verdict on a directory does not decide about it, nor about its content by its
+//! name: `dir/**` and then `!dir` leave the content out, for `dir` itself was never left out. BuildKit reads the files
+//! so, and images must not depend on who builds them.
 
 #[cfg(test)]
 mod tests;
@@ -69,9 +73,16 @@ impl IgnoreFile {
     pub fn is_ignored(&self, path: &str) -> bool {
         let path = path.trim_matches('/');
         let mut ignored = false;
-        for rule in &self.rules {
-            if rule.exception == ignored && rule.matches_path_or_parent(path) {
-                ignored = !rule.exception;
+        // From the outermost directory inwards: which rules decided about the directory around.
+        let mut decided = vec![false; self.rules.len()];
+        let parents = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
+        for path in parents.chain([path]) {
+            ignored = false;
+            for (rule, decided) in self.rules.iter().zip(&mut decided) {
+                *decided = *decided || (rule.exception == ignored && rule.glob.is_match(path));
+                if *decided {
+                    ignored = !rule.exception;
+                }
             }
         }
         ignored
@@ -87,11 +98,6 @@ impl IgnoreFile {
 impl Rule {
     fn new(pattern: &str, exception: bool) -> Option<Self> {
         tokens(pattern).map(|tokens| Self { glob: Glob::new(tokens), exception })
-    }
-
-    fn matches_path_or_parent(&self, path: &str) -> bool {
-        let parents = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
-        self.glob.is_match(path) || parents.into_iter().any(|parent| self.glob.is_match(parent))
     }
 
     /// Whether some path below a directory matches that the directory itself does not decide.

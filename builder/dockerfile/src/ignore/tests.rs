@@ -68,6 +68,20 @@ fn the_last_match_wins() {
 }
 
 #[test]
+fn a_rule_that_changes_nothing_about_a_directory_decides_nothing_in_it() {
+    assert!(ignored("dir/**\n!dir\n", "dir/file"));
+    assert!(!ignored("dir/**\n!dir\n", "dir"));
+    assert!(ignored("**/3\n!three\n", "three/3"));
+    assert!(!ignored("**/3\n!three\n", "three/4"));
+    assert!(!ignored("dir/**\n!dir/**\n", "dir/file"), "it names the file itself");
+    // The exception decided about a directory further out, and holds further in.
+    assert!(!ignored("a/b\n!a/b/c\n", "a/b/c/d/e"));
+    assert!(!ignored("a\n!a\n", "a/b"));
+    // So does what came before it.
+    assert!(ignored("a\n!a\na/b\n", "a/b/c"));
+}
+
+#[test]
 fn comments_blank_lines_and_spaces() {
     let file = "\u{feff}# note\n\n  *.log  \r\n ! keep.log\n #not-a-comment\n";
     assert!(ignored(file, "a.log"));
