@@ -126,6 +126,14 @@ pub(crate) fn without_links(mut files: BTreeMap<String, Described>) -> BTreeMap<
     files
 }
 
+/// Forgets the times of directories, which alone make no entry of a layer.
+pub(crate) fn without_directory_times(mut files: BTreeMap<String, Described>) -> BTreeMap<String, Described> {
+    for file in files.values_mut().filter(|file| file.kind == FileKind::Directory) {
+        file.modified = 0;
+    }
+    files
+}
+
 /// An overlay mount that is in no one's way: it hangs nowhere and ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Mounted(OwnedFd);

@@ -2,8 +2,9 @@
 //! Docker's rules.
 //!
 //! - The source path's own links are followed inside its tree; links met inside a copied directory stay links.
-//! - A directory's content is copied, not the directory. Directories made for it are 0755, existing ones keep their
-//!   looks, directories inside take the source's.
+//! - A directory's content is copied, not the directory. Directories made for it are 0755 or of the octal mode that is
+//!   asked for, existing ones keep their looks, directories inside take the source's.
+//! - Nothing is made where no source is.
 //! - A destination that ends in a slash, or is a directory, takes a file under its own name.
 //! - Links at the destination are followed inside the image.
 //! - Times, extended attributes, and links between the files of one source are
@@ -29,6 +30,8 @@ use crate::tree::{FileKind, NewDirectory, Node, Tree, TreePath, WritableTree, pa
 
 /// Mode of a file whose content stands in the Dockerfile.
 const LITERAL_MODE: u32 = 0o644;
+/// Mode of a directory that is made on the way.
+const DIRECTORY_MODE: u32 = 0o755;
 
 /// What is copied.
 #[derive(Debug, Clone, Copy)]
@@ -92,12 +95,11 @@ pub fn copy(
         links: HashMap::new(),
         report: CopyReport::default(),
         files_to_one_name: 0,
+        into_directory: false,
     };
-    let ends_in_slash = matches!(request.destination.rsplit(|byte| *byte == b'/').next(), Some(b"" | b"."));
+    copier.into_directory =
+        matches!(request.destination.rsplit(|byte| *byte == b'/').next(), Some(b"" | b"."));
     let destination = copier.target.tree().resolve(request.destination, true)?.path;
-    if ends_in_slash {
-        copier.make(&destination)?;
-    }
     for source in sources {
         copier.links.clear();
         match source {
@@ -116,6 +118,8 @@ struct Copier<'a, 'b> {
     report: CopyReport,
     /// Files that were put at the destination itself rather than into it.
     files_to_one_name: usize,
+    /// The destination was written as a directory.
+    into_directory: bool,
 }
 
 impl Copier<'_, '_> {
@@ -163,7 +167,7 @@ impl Copier<'_, '_> {
     /// Where a file of this name goes: into the destination if that is a directory, else in its place.
     fn place(&mut self, destination: &TreePath, name: &[u8]) -> Result<(Node, Vec<u8>)> {
         let there = self.target.tree().lookup(destination)?;
-        if there.is_some_and(|node| node.metadata.is_directory()) {
+        if self.into_directory || there.is_some_and(|node| node.metadata.is_directory()) {
             return Ok((self.make(destination)?, name.to_vec()));
         }
         self.files_to_one_name += 1;
@@ -178,10 +182,15 @@ impl Copier<'_, '_> {
         Ok((self.make(&parent)?, name.to_vec()))
     }
 
-    /// A directory at the destination, made if it is missing.
+    /// A directory at the destination, made if it is missing. An octal mode counts for it as well, as in BuildKit.
     fn make(&mut self, path: &TreePath) -> Result<Node> {
+        let mode = self.request.mode.and_then(ModeChange::permissions).unwrap_or(DIRECTORY_MODE);
+        self.make_with_mode(path, mode)
+    }
+
+    fn make_with_mode(&mut self, path: &TreePath, mode: u32) -> Result<Node> {
         let (uid, gid) = self.request.owner.unwrap_or_default();
-        let new = NewDirectory { mode: 0o755, uid, gid, modified: self.request.created };
+        let new = NewDirectory { mode, uid, gid, modified: self.request.created };
         self.target.directory(path, &new)
     }
 
@@ -269,7 +278,8 @@ impl Copier<'_, '_> {
         options: &UnpackOptions,
         expansion: ExpansionLimits,
     ) -> Result<()> {
-        self.make(destination)?;
+        // What the archive holds has modes of its own, which no --chmod changes.
+        self.make_with_mode(destination, DIRECTORY_MODE)?;
         let archive = Decompressor::new(tree.open_file(node)?, expansion);
         let archive = archive.map_err(|error| StoreError::Archive {
             entry: node.path.to_string(),

@@ -54,6 +54,14 @@ const STICKY: u32 = 0o1000;
 const HIGHEST: u32 = 0o7777;
 
 impl ModeChange {
+    /// Who may read, write and execute, if that is given as a whole: in octal. Without set-id bits and sticky bit.
+    pub fn permissions(&self) -> Option<u32> {
+        match &self.0 {
+            Change::Octal(octal) => Some(octal & ALL),
+            Change::Clauses(_) => None,
+        }
+    }
+
     /// The mode of a file that has `mode` now.
     pub fn apply(&self, mode: u32, is_directory: bool) -> u32 {
         match &self.0 {

@@ -1,7 +1,8 @@
 //! Docker's rules of COPY and ADD.
 
+mod archives;
+
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -191,6 +192,32 @@ fn owner_and_mode_apply_to_everything_that_is_made() {
 }
 
 #[test]
+fn an_octal_mode_counts_for_directories_on_the_way() {
+    for (mode, expected) in [("750", 0o750), ("2711", 0o711), ("u=rwx,go=", 0o755)] {
+        let fixture = Fixture::new();
+        let change: ModeChange = mode.parse().unwrap();
+        for destination in ["/made/in/a.txt", "/made/slash/", "/srv/"] {
+            let request = CopyRequest { mode: Some(&change), ..Fixture::request(destination) };
+            fixture.try_copy(&["a.txt"], &request).unwrap();
+        }
+        let request = CopyRequest { mode: Some(&change), ..Fixture::request("/made/content") };
+        fixture.try_copy(&["dir"], &request).unwrap();
+        let merged = fixture.merged();
+        for path in ["/made", "/made/in", "/made/slash", "/made/content"] {
+            assert_eq!(merged[path].mode(), expected, "{mode} {path}");
+        }
+        assert_eq!(merged["/srv"].mode(), 0o755, "what was there keeps its mode");
+    }
+}
+
+#[test]
+fn nothing_is_made_for_no_source() {
+    let fixture = Fixture::new();
+    fixture.copy(&[], "/new/");
+    assert!(!fixture.merged().contains_key("/new"));
+}
+
+#[test]
 fn literal_files_are_written_as_given() {
     let fixture = Fixture::new();
     let mut target = writable(&fixture.path("upper"), &[fixture.path("lower")]);
@@ -238,84 +265,6 @@ fn wildcards_expand_in_order() {
     assert_eq!(expand("/*/inner"), ["dir/inner"]);
     assert!(expand("*.none").is_empty());
     assert_eq!(expand("plain"), ["plain"]);
-}
-
-fn tar_of(names: &[&str]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for name in names {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(4);
-        header.set_mode(0o640);
-        builder.append_data(&mut header, name, b"data".as_slice()).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-#[test]
-fn add_unpacks_archives_known_by_their_content() {
-    let fixture = Fixture::new();
-    let plain = tar_of(&["in/side", "top", ".wh.kept"]);
-    let write = |name: &str, content: &[u8]| fs::write(fixture.path("context").join(name), content).unwrap();
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(&plain).unwrap();
-    let gzip = gzip.finish().unwrap();
-    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
-    bzip2.write_all(&plain).unwrap();
-    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
-    xz.write_all(&plain).unwrap();
-    write("plain", &plain);
-    write("gz.not-named-so", &gzip);
-    write("bz2", &bzip2.finish().unwrap());
-    write("xz", &xz.finish().unwrap());
-    write("zst", &zstd::bulk::compress(&plain, 1).unwrap());
-    let mut only_gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    only_gzip.write_all(&[b'x'; 2000]).unwrap();
-    write("no-archive.tar.gz", &only_gzip.finish().unwrap());
-    write("zeros.tar", &[0; 2048]);
-    let options = UnpackOptions::default();
-    for name in ["plain", "gz.not-named-so", "bz2", "xz", "zst"] {
-        let destination = format!("/from/{name}");
-        let request = CopyRequest {
-            unpack: Some((&options, ExpansionLimits::default())),
-            owner: if is_root() { Some((5, 6)) } else { None },
-            ..Fixture::request(&destination)
-        };
-        fixture.try_copy(&[name], &request).unwrap();
-        let merged = fixture.merged();
-        assert_eq!(merged[&format!("{destination}/in/side")].content(), b"data", "{name}");
-        assert!(merged.contains_key(&format!("{destination}/.wh.kept")), "{name}");
-        if is_root() {
-            assert_eq!(merged[&format!("{destination}/top")].owner(), (5, 6));
-        }
-    }
-    for name in ["no-archive.tar.gz", "zeros.tar", "a.txt"] {
-        let request = CopyRequest {
-            unpack: Some((&options, ExpansionLimits::default())),
-            ..Fixture::request("/kept/")
-        };
-        fixture.try_copy(&[name], &request).unwrap();
-        assert!(fixture.merged().contains_key(&format!("/kept/{name}")), "{name} is copied as it is");
-    }
-    // COPY never unpacks.
-    fixture.copy(&["plain"], "/copied");
-    assert_eq!(fixture.merged()["/copied"].content(), plain);
-}
-
-#[test]
-fn hostile_archives_stay_inside_what_add_writes_to() {
-    let fixture = Fixture::new();
-    symlink(fixture.path("context"), fixture.path("lower/out")).unwrap();
-    let mut builder = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_ustar();
-    header.set_size(4);
-    builder.append_data(&mut header, "out/a.txt", b"evil".as_slice()).unwrap();
-    fs::write(fixture.path("context/evil.tar"), builder.into_inner().unwrap()).unwrap();
-    let options = UnpackOptions::default();
-    let request =
-        CopyRequest { unpack: Some((&options, ExpansionLimits::default())), ..Fixture::request("/") };
-    let result = fixture.try_copy(&["evil.tar"], &request);
-    assert!(matches!(result, Err(StoreError::Escape { .. })), "{result:?}");
-    assert_eq!(fs::read(fixture.path("context/a.txt")).unwrap(), b"context/a.txt");
 }
 
 #[test]

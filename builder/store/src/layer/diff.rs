@@ -5,6 +5,7 @@
 //! - An opaque directory is written as explicit whiteouts of what it hides, which every reader understands.
 //! - Files copied up but not changed are left out, and so are unchanged directories, unless something in them changed:
 //!   then they stand before it, so that a reader that unpacks the layer alone makes them with their true owner and mode.
+//! - A directory's time alone is no change, as in BuildKit: it moves with every file that is made and removed again.
 //! - Of several names of one file the first is the file, the others are links to it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -146,7 +147,7 @@ impl<W: Write> Diff<'_, W> {
         let hides_lower = hides_lower || changed.marks.opaque;
         let written_before = self.waiting.len();
         let unchanged = match &below {
-            Some(below) => self.is_same_metadata(&changed, below)?,
+            Some(below) => self.has_same_looks(&changed, below)?,
             None => false,
         };
         self.waiting.push(changed.entry);
@@ -194,19 +195,22 @@ impl<W: Write> Diff<'_, W> {
         Ok(Some(changed))
     }
 
-    fn is_same_metadata(&self, changed: &Changed, below: &Node) -> Result<bool> {
+    /// Whether all is the same but the time.
+    fn has_same_looks(&self, changed: &Changed, below: &Node) -> Result<bool> {
         let (now, before) = (&changed.metadata, &below.metadata);
         Ok(now.kind == before.kind
             && now.mode == before.mode
             && (now.uid, now.gid) == (before.uid, before.gid)
-            && now.modified == before.modified
             && changed.entry.xattrs == self.lower.xattrs(below)?)
     }
 
     /// Whether a file was copied up and then left alone.
     fn is_unchanged(&self, changed: &Changed, below: &Node) -> Result<bool> {
         // Another name of the file may have to link to this one.
-        if changed.metadata.links > 1 || !self.is_same_metadata(changed, below)? {
+        if changed.metadata.links > 1
+            || changed.metadata.modified != below.metadata.modified
+            || !self.has_same_looks(changed, below)?
+        {
             return Ok(false);
         }
         match &changed.entry.kind {

@@ -13,7 +13,7 @@ use crate::error::StoreError;
 use crate::tar::{EntryKind, ModificationTime, ReadLimits, TarReader, TarWriter};
 use crate::testing::{
     Described, Mounted, any_edits, apply, describe, describe_directory, is_whiteout_device,
-    layer_directories, without_links, writable,
+    layer_directories, without_directory_times, without_links, writable,
 };
 use crate::tree::{Tree, TreePath};
 
@@ -72,7 +72,9 @@ proptest! {
         // Our own view of the layers is what the kernel shows.
         prop_assert_eq!(&without_links(describe(&Tree::open(&[&upper, &lower]).unwrap())), &merged);
         let archive = diff(&upper, &[&lower]);
-        prop_assert_eq!(&without_links(unpacked_over(&lower, &archive)), &merged);
+        let merged = without_directory_times(merged);
+        let unpacked = without_directory_times(unpacked_over(&lower, &archive));
+        prop_assert_eq!(&without_links(unpacked), &merged);
         // What was unpacked is an upper directory that the kernel shows in the same way.
         let again = tempfile::tempdir().unwrap();
         let [_, upper, work] = layer_directories(again.path());
@@ -80,7 +82,8 @@ proptest! {
         unpack(archive.as_slice(), &mut target, &TreePath::root(), &UnpackOptions::default()).unwrap();
         target.finish().unwrap();
         let mount = Mounted::new(&[&lower], &upper, &work).unwrap();
-        prop_assert_eq!(&without_links(describe_directory(&mount.path())), &merged);
+        let shown = without_directory_times(describe_directory(&mount.path()));
+        prop_assert_eq!(&without_links(shown), &merged);
     }
 }
 
@@ -106,8 +109,8 @@ fn only_changes_are_written_each_with_its_parents() {
     drop(mount);
     assert_eq!(
         names(&diff(&upper, &[&lower])),
-        ["etc/", "etc/deep/", "etc/deep/er/", "etc/deep/er/.wh.gone", "etc/new", "usr/"],
-        "usr is there because its time changed"
+        ["etc/", "etc/deep/", "etc/deep/er/", "etc/deep/er/.wh.gone", "etc/new"],
+        "usr is not there: only its time changed"
     );
     assert!(!is_whiteout_device(&upper.join("etc/deep/er/keep")));
 }
@@ -120,6 +123,30 @@ fn a_step_that_changes_nothing_gives_no_entry() {
     let mut writer = TarWriter::new(Vec::new());
     let summary = write_diff(&upper, &[&lower], DiffOptions::default(), &mut writer).unwrap();
     assert!(summary.is_empty());
+}
+
+#[test]
+fn a_directory_is_changed_by_its_looks_and_not_by_its_time() {
+    let root = tempfile::tempdir().unwrap();
+    let [lower, upper, _] = layer_directories(root.path());
+    for layer in [&lower, &upper] {
+        for name in ["time", "mode", "attribute"] {
+            fs::create_dir(layer.join(name)).unwrap();
+        }
+    }
+    let seconds = |seconds| std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    fs::File::open(upper.join("time")).unwrap().set_modified(seconds(5)).unwrap();
+    fs::set_permissions(upper.join("mode"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    rustix::fs::setxattr(upper.join("attribute"), "user.note", b"1", XattrFlags::empty()).unwrap();
+    assert_eq!(names(&diff(&upper, &[&lower])), ["attribute/", "mode/"]);
+    fs::write(upper.join("time/file"), b"").unwrap();
+    fs::write(lower.join("time/file"), b"").unwrap();
+    fs::File::open(upper.join("time/file")).unwrap().set_modified(seconds(5)).unwrap();
+    assert_eq!(
+        names(&diff(&upper, &[&lower])),
+        ["attribute/", "mode/", "time/", "time/file"],
+        "a file's time counts"
+    );
 }
 
 #[test]

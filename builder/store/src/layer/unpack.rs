@@ -79,7 +79,7 @@ pub struct UnpackOptions {
     pub absolute_names: AbsoluteNames,
     pub devices: DevicePolicy,
     pub whiteouts: Whiteouts,
-    /// User and group id for every entry instead of the archive's.
+    /// User and group id for every entry instead of the archive's. Directories that no entry names stay root's.
     pub owner: Option<(u32, u32)>,
 }
 
@@ -175,7 +175,13 @@ impl Unpacker<'_> {
                 };
                 let directory = self.resolve(&entry, &directory)?;
                 self.forget(&entry);
-                self.target.put_link(&parent, name, &directory.join(file))
+                self.target.put_link(&parent, name, &directory.join(file))?;
+                // In a layer the file has been described; tar as users call it writes the looks at each name, and the
+                // last ones count.
+                if self.options.whiteouts == Whiteouts::Literal {
+                    return self.target.dress_file(&parent, name, &entry);
+                }
+                Ok(())
             }
             EntryKind::CharacterDevice { major: 0, minor: 0 } => Err(StoreError::Unrepresentable {
                 path: shown(&entry.path),
@@ -232,8 +238,7 @@ impl Unpacker<'_> {
 
     fn parent(&mut self, entry: &Entry, parent: &TreePath) -> Result<Node> {
         let resolved = self.resolve(entry, parent)?;
-        let (uid, gid) = self.options.owner.unwrap_or_default();
-        let new = NewDirectory { mode: 0o755, uid, gid, modified: ModificationTime::default() };
+        let new = NewDirectory { mode: 0o755, uid: 0, gid: 0, modified: ModificationTime::default() };
         self.target.directory(&resolved, &new).map_err(|error| match error {
             StoreError::Destination { .. } => escape(entry, "something on its way is not a directory"),
             other => other,

@@ -90,9 +90,13 @@ impl Store {
     }
 
     /// Puts the snapshots that are there now on the disk, so that they outlast a power cut. It writes out everything
-    /// the file system holds, so call it once when a build is done, or never on a machine that is thrown away.
+    /// the file system holds, so call it once when a build is done, or never on a machine that is thrown away. If all
+    /// are on the disk, it does nothing.
     pub fn sync(&self) -> Result<()> {
-        let snapshots = self.snapshots.list()?;
+        let snapshots = self.snapshots.unsynced()?;
+        if snapshots.is_empty() {
+            return Ok(());
+        }
         let root = std::fs::File::open(&self.root).at("opening", &self.root)?;
         rustix::fs::syncfs(&root).at("syncing", &self.root)?;
         self.snapshots.mark_synced(&snapshots)

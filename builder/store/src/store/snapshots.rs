@@ -190,13 +190,23 @@ impl Snapshots {
         Ok(files::read_record::<Record>(&self.record_path(id))?.and_then(|record| record.parent))
     }
 
+    /// The snapshots that a power cut might take.
+    pub fn unsynced(&self) -> Result<Vec<SnapshotId>> {
+        let mut unsynced = Vec::new();
+        for id in self.list()? {
+            let record = files::read_record::<Record>(&self.record_path(&id))?;
+            if record.is_some_and(|record| record.unsynced_since_boot.is_some()) {
+                unsynced.push(id);
+            }
+        }
+        Ok(unsynced)
+    }
+
     /// Notes of the snapshots in `ids` that they are on the disk.
     pub(super) fn mark_synced(&self, ids: &[SnapshotId]) -> Result<()> {
         for id in ids {
             let path = self.record_path(id);
-            if let Some(record) = files::read_record::<Record>(&path)?
-                && record.unsynced_since_boot.is_some()
-            {
+            if let Some(record) = files::read_record::<Record>(&path)? {
                 files::write_record(&path, &Record { unsynced_since_boot: None, ..record })?;
             }
         }

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
+use super::FileKind;
 use super::attributes;
 use super::root::{metadata_at, names};
 use crate::tar::{Entry, EntryKind, MODE_BITS, ModificationTime};
@@ -63,6 +64,22 @@ pub(super) fn dress_directory(
     rustix::fs::fchmod(directory, mode(entry.mode))
 }
 
+/// Sets owner, mode and time of a file that is there. A symbolic link has no mode, and is left alone.
+pub(super) fn dress_file(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    entry: &Entry,
+    ownership: Ownership,
+) -> rustix::io::Result<()> {
+    let metadata = metadata_at(directory, name)?.ok_or(Errno::NOENT)?;
+    if metadata.kind == FileKind::Symlink {
+        return Ok(());
+    }
+    // A change of owner takes a file's capabilities away, also one that changes nothing.
+    let is_owner = (metadata.uid, metadata.gid) == (entry.uid, entry.gid);
+    set_looks(directory, name, entry, if is_owner { Ownership::Callers } else { ownership })
+}
+
 /// Makes the file that `entry` describes under a name that is free. Directories and hard links are made elsewhere.
 pub(super) fn make(
     directory: BorrowedFd<'_>,
@@ -85,6 +102,16 @@ pub(super) fn make(
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a file of its own"));
         }
     }
+    Ok(set_looks(directory, name, entry, ownership)?)
+}
+
+/// Sets owner, mode and time by name.
+fn set_looks(
+    directory: BorrowedFd<'_>,
+    name: &[u8],
+    entry: &Entry,
+    ownership: Ownership,
+) -> rustix::io::Result<()> {
     if ownership == Ownership::AsStated {
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
         rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -92,7 +119,7 @@ pub(super) fn make(
     if !matches!(entry.kind, EntryKind::Symlink { .. }) {
         rustix::fs::chmodat(directory, name, mode(entry.mode), AtFlags::empty())?;
     }
-    Ok(set_time(directory, name, entry.modified)?)
+    set_time(directory, name, entry.modified)
 }
 
 fn make_node(

@@ -176,6 +176,14 @@ impl WritableTree {
             .at("linking", parent.path.join(name).as_path())
     }
 
+    /// Gives a file of the upper layer the owner, mode and time of `entry`. A symbolic link stays as it is.
+    pub fn dress_file(&mut self, parent: &Node, name: &[u8], entry: &Entry) -> Result<()> {
+        let ownership = self.ownership;
+        let handle = self.work_in(parent)?;
+        place::dress_file(handle, name, entry, ownership)
+            .at("setting the metadata of", parent.path.join(name).as_path())
+    }
+
     /// Hides `name` of the lower layers. A directory of the upper layer stays, but shows nothing from below; a file
     /// of the upper layer hides it anyway.
     pub fn put_whiteout(&mut self, parent: &Node, name: &[u8]) -> Result<()> {
