@@ -39,6 +39,13 @@ pub trait Engine: Send + Sync {
         events: &Events,
         cancel: &Cancel,
     ) -> impl Future<Output = Result<BuiltImage>> + Send;
+
+    /// Makes what a good build leaves for later ones outlast a power cut. Takes its time, so it goes on while the
+    /// outputs are written. That it fails is a warning: the image is no worse for it.
+    fn settle(&self, events: &Events) -> impl Future<Output = ()> + Send {
+        let _ = events;
+        std::future::ready(())
+    }
 }
 
 /// A build that reached all its outputs.
@@ -65,6 +72,10 @@ pub async fn build<E: Engine>(
     };
     let (image, ()) = tokio::join!(engine.build(request, Some(sender), events, cancel), forwarded);
     let image = image?;
-    let results = cancel.unless(async { Ok(outputs.finish(&image).await?) }).await?;
+    let finished = async {
+        let (results, ()) = tokio::join!(outputs.finish(&image), engine.settle(events));
+        Ok(results?)
+    };
+    let results = cancel.unless(finished).await?;
     Ok(Finished { image, results })
 }

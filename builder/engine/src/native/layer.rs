@@ -25,7 +25,7 @@ const CREATED: &str = "org.opencontainers.image.created";
 const EMPTY: &str = "dev.slipway.layer.empty";
 
 /// Changes when the bytes of layers do, so that those of older programs are not mixed in.
-const VERSION: &str = "layer 1";
+const VERSION: &str = "layer 2";
 
 /// A layer of the image to come, in its place.
 #[derive(Debug)]

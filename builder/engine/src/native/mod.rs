@@ -80,4 +80,12 @@ impl Engine for NativeEngine {
             (Ok(()), Ok(layers)) => finish::finish(&session, &plan, layers).await,
         }
     }
+
+    async fn settle(&self, events: &Events) {
+        let store = Arc::clone(self.fetcher.store());
+        let synced = blocking("writing out the store", move || Ok::<_, EngineError>(store.sync()?));
+        if let Err(error) = synced.await {
+            events.warn(format!("what this build made may be lost in a power cut: {error}"));
+        }
+    }
 }

@@ -81,6 +81,10 @@ pub(super) async fn prepare(
         });
     }
     request.reproducibility = reproducibility(&request)?;
+    // Commands behind an ARG of this name stamp what they make, however the epoch was given.
+    if let Some(epoch) = request.reproducibility.epoch() {
+        request.build_args.entry(EPOCH_ARGUMENT.to_owned()).or_insert_with(|| epoch.to_string());
+    }
     let (directory, file) = (request.context.clone(), request.dockerfile.clone());
     let opened =
         blocking("reading the build context", move || BuildContext::open_blocking(&directory, &file));

@@ -20,6 +20,7 @@ tests!(
     a_lost_layer_is_written_again,
     a_damaged_record_costs_a_step_and_no_build,
     a_build_argument_counts_where_it_is_declared,
+    a_good_build_outlasts_a_power_cut,
 );
 
 const DOCKERFILE: &str = "FROM base AS tool\nRUN echo tool > /tool\n\
@@ -35,6 +36,15 @@ fn a_second_build_executes_nothing_and_gives_the_same_image() {
     assert_eq!(second.outcomes(), [StepOutcome::Cached; 5]);
     assert_eq!(first.image.digest(), second.image.digest());
     assert!(!second.events.iter().any(|event| matches!(event, Event::Isolation { .. })), "nothing is probed");
+}
+
+fn a_good_build_outlasts_a_power_cut() {
+    let kit = Kit::new();
+    kit.fail("FROM base\nRUN echo 1 > /one\nRUN false\n");
+    assert!(!kit.store.snapshots.unsynced().unwrap().is_empty(), "nobody waits for the disk in vain");
+    kit.build("FROM base\nRUN echo 1 > /one\nRUN echo 2 > /two\n");
+    assert_eq!(kit.store.snapshots.unsynced().unwrap(), []);
+    assert!(kit.store.snapshots.list().unwrap().len() >= 3);
 }
 
 fn a_changed_step_is_executed_with_all_behind_it() {

@@ -1,6 +1,6 @@
 //! Instructions whose effect shows in files or in what commands see.
 
-use builder_engine::Event;
+use builder_engine::{BuildRequest, Event, Reproducibility};
 
 use crate::kit::Kit;
 use crate::tests;
@@ -13,6 +13,7 @@ tests!(
     removed_files_are_gone_in_every_later_layer,
     triggers_of_a_base_image_run_once,
     proxies_reach_commands_and_nothing_else,
+    the_epoch_reaches_commands_that_declare_it,
     steps_leave_no_traces_of_their_own,
 );
 
@@ -58,6 +59,19 @@ fn a_directory_that_exists_makes_an_empty_layer() {
     let history = &built.config()["history"];
     assert_eq!(history[2]["empty_layer"], serde_json::Value::Null);
     assert_eq!(history[3]["empty_layer"], true, "the root needs no directory");
+}
+
+fn the_epoch_reaches_commands_that_declare_it() {
+    let kit = Kit::new();
+    let dockerfile = "FROM base\nRUN echo \"none ${SOURCE_DATE_EPOCH-}\"\nARG SOURCE_DATE_EPOCH\nRUN echo \"some $SOURCE_DATE_EPOCH\"\n";
+    let with = |seconds| {
+        let reproducibility = Reproducibility::Epoch(seconds);
+        kit.build_request(BuildRequest { reproducibility, ..kit.request(dockerfile) })
+    };
+    let built = with(12);
+    assert_eq!(built.log(), "none \nsome 12\n");
+    assert!(built.warnings().is_empty(), "{:?}", built.warnings());
+    assert_eq!(with(13).log(), "some 13\n", "what does not see it is taken over");
 }
 
 fn scripts_in_here_documents() {

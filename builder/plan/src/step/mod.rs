@@ -90,7 +90,8 @@ pub struct CopyStep {
     pub destination: String,
     /// The destination was written as a directory: a file goes into it under its own name.
     pub into_directory: bool,
-    /// Root if not given.
+    /// If not given, files of the context, here-documents and what is made on the way are root's; files of a stage or
+    /// an image keep their owner, and entries of an unpacked archive the archive's.
     pub ownership: Option<Ownership>,
     pub chmod: Option<Chmod>,
     /// Archives among the sources are unpacked.
