@@ -55,6 +55,7 @@ impl From<MetadataError> for CoreError {
     fn from(error: MetadataError) -> Self {
         match error {
             MetadataError::MissingBlobs { missing } => Self::MissingBlobs { missing },
+            MetadataError::Full => Self::Full,
             MetadataError::Unavailable { reason } => Self::Unavailable { reason },
             error => Self::Internal { reason: error.to_string() },
         }

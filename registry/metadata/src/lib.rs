@@ -21,7 +21,9 @@ pub enum MetadataError {
     MissingBlobs { missing: Vec<registry_types::Digest> },
     #[error("{what} exists already")]
     AlreadyExists { what: String },
-    /// The store is away, busy or full; the same call may succeed later.
+    #[error("the disk of the metadata store is full: free space on the disk of the data folder")]
+    Full,
+    /// The store is away or busy; the same call may succeed later.
     #[error("the metadata store cannot answer: {reason}")]
     Unavailable { reason: String },
     /// A row that this program cannot read, or a schema of a newer program.

@@ -19,7 +19,7 @@ impl From<Error> for MetadataError {
 fn from_failure(failure: ffi::Error, message: Option<&str>) -> MetadataError {
     let unavailable = |what: &str| MetadataError::Unavailable { reason: what.to_owned() };
     match failure.code {
-        ErrorCode::DiskFull => unavailable("the disk is full: free space on the disk of the data folder"),
+        ErrorCode::DiskFull => MetadataError::Full,
         ErrorCode::ReadOnly => unavailable(
             "the database cannot be written: check its permissions and that its file system is not read-only",
         ),

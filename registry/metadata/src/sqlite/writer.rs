@@ -49,8 +49,8 @@ trait Job: Send {
     fn bytes(&self) -> usize;
     /// True when it succeeded; otherwise what it did is to be undone.
     fn run(&mut self, connection: &Connection, changes: &mut Changes) -> bool;
-    /// Why it did not succeed.
-    fn failure(&self) -> String;
+    /// Why it did not succeed, as every job of its batch is to be told.
+    fn failure(&self) -> MetadataError;
     /// Tells the caller. `failure`: why the whole batch was undone.
     fn answer(self: Box<Self>, failure: Option<&MetadataError>);
 }
@@ -76,17 +76,17 @@ where
         matches!(self.outcome, Some(Ok(_)))
     }
 
-    fn failure(&self) -> String {
+    fn failure(&self) -> MetadataError {
         match &self.outcome {
-            Some(Err(error)) => reason(error),
-            _ => closed().to_string(),
+            Some(Err(error)) => shared(error),
+            _ => closed(),
         }
     }
 
     fn answer(self: Box<Self>, failure: Option<&MetadataError>) {
         let answer = match (self.outcome, failure) {
             // An error found in the same batch may rest on a write that is undone now, so it is not told.
-            (_, Some(failure)) => Err(MetadataError::Unavailable { reason: reason(failure) }),
+            (_, Some(failure)) => Err(shared(failure)),
             (Some(outcome), None) => outcome,
             (None, None) => Err(closed()),
         };
@@ -95,10 +95,12 @@ where
     }
 }
 
-fn reason(failure: &MetadataError) -> String {
+/// A failure as it is told to callers whose own writes did not cause it.
+fn shared(failure: &MetadataError) -> MetadataError {
     match failure {
-        MetadataError::Unavailable { reason } => reason.clone(),
-        other => other.to_string(),
+        MetadataError::Full => MetadataError::Full,
+        MetadataError::Unavailable { reason } => MetadataError::Unavailable { reason: reason.clone() },
+        other => MetadataError::Unavailable { reason: other.to_string() },
     }
 }
 
@@ -174,6 +176,17 @@ impl WriterThread {
         Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
 
+    /// Copies the log into the database so that the next write starts the log again: on a full disk the log's own
+    /// room is what is left.
+    fn reuse_log(&self) {
+        // PASSIVE waits for no reader.
+        let copied = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = copied {
+            // Nothing is lost: the log holds it, and a later copy takes it.
+            tracing::warn!(%error, "the metadata log was not copied into the database on a full disk");
+        }
+    }
+
     /// Takes what waits, without waiting for more.
     fn gather(&mut self, first: Box<dyn Job>) -> Vec<Box<dyn Job>> {
         let mut bytes = first.bytes();
@@ -195,6 +208,9 @@ impl WriterThread {
         let outcome = self.transact(&mut batch);
         if let Err(error) = &outcome {
             tracing::warn!(%error, writes = batch.len(), "a metadata transaction was undone");
+        }
+        if let Err(MetadataError::Full) = outcome {
+            self.reuse_log();
         }
         for job in batch {
             job.answer(outcome.as_ref().err());
@@ -246,7 +262,7 @@ impl WriterThread {
                 changes.append(own);
             } else if self.connection.is_autocommit() {
                 // The error ended the whole transaction; it is the reason for all.
-                return Err(MetadataError::Unavailable { reason: job.failure() });
+                return Err(job.failure());
             } else {
                 self.execute("ROLLBACK TO job")?;
             }
