@@ -152,22 +152,68 @@ fn a_session_is_one_clients_at_a_time() -> Result<()> {
     let mut first = server.begin("PATCH", &session, &[], blob.len())?;
     first.write_all(&blob[..MIB])?;
     wait_for_bytes(&registry, MIB)?;
-    // Others in the middle of the first must neither mix their bytes in nor end it. The server gives the first
-    // some seconds to end, in case it is the same client that came back; so both others wait at once.
+    // Others in the middle of the first must neither mix their bytes in nor end it while it sends. They wait for
+    // some seconds, in case it is the same client that came back and the old request is still ending.
     let (append_bytes, end) = (&blob[MIB..], Digest::sha256(&blob[..MIB]));
-    let (second, third) = std::thread::scope(|scope| {
+    let mut sent = MIB;
+    let (second, third) = std::thread::scope(|scope| -> Result<_> {
         let second = scope.spawn(|| append(server, &session, MIB, append_bytes));
-        let third = complete(server, &session, &end);
-        (second.join(), third)
-    });
-    for refused in [second.map_err(|_| anyhow::anyhow!("a panic"))??, third?] {
+        let third = scope.spawn(|| complete(server, &session, &end));
+        while !(second.is_finished() && third.is_finished()) {
+            first.write_all(&blob[sent..=sent])?;
+            sent += 1;
+            sleep(Duration::from_millis(200));
+        }
+        Ok((second.join(), third.join()))
+    })?;
+    for refused in [second, third] {
+        let refused = refused.map_err(|_| anyhow::anyhow!("a panic"))??;
         ensure!(refused.status == 409 && refused.error_code()? == "BLOB_UPLOAD_INVALID", "{refused:?}");
     }
-    first.write_all(&blob[MIB..])?;
+    first.write_all(&blob[sent..])?;
     ensure!(length_of(&Answer::read(&mut first)?.expect(202)?)? == blob.len());
     let digest = Digest::sha256(&blob);
     complete(server, &session, &digest)?.expect(201)?;
     ensure!(server.get(&format!("/v2/team/app/blobs/{digest}"))?.expect(200)?.body == blob);
+    Ok(())
+}
+
+#[test]
+fn a_client_that_is_back_goes_on_though_its_old_connection_hangs() -> Result<()> {
+    /// Far below the time that a silent body is waited for.
+    const SOON: Duration = Duration::from_secs(8);
+    let registry = Registry::open_to_all()?;
+    let server = registry.http();
+    let blob = pattern(2 * MIB);
+    let session = server.start_upload("team/app")?;
+    let mut hanging = server.begin("PATCH", &session, &[], blob.len())?;
+    hanging.write_all(&blob[..MIB])?;
+    wait_for_bytes(&registry, MIB)?;
+    let begin = Instant::now();
+    ensure!(length_of(&server.get(&session)?.expect(204)?)? == 0, "what is not durable was told");
+    // The first attempt learns what the old request has brought.
+    let wrong = append(server, &session, 0, &blob[..MIB])?.expect(416)?;
+    ensure!(length_of(&wrong)? == MIB, "{wrong:?}");
+    append(server, &session, MIB, &blob[MIB..])?.expect(202)?;
+    complete(server, &session, &Digest::sha256(&blob))?.expect(201)?;
+    ensure!(begin.elapsed() < SOON, "it took {:?}", begin.elapsed());
+    ensure!(Answer::read(&mut hanging)?.status == 400);
+    Ok(())
+}
+
+#[test]
+fn a_chunk_that_is_not_as_its_range_says_is_not_kept() -> Result<()> {
+    let registry = Registry::open_to_all()?;
+    let server = registry.http();
+    let session = server.start_upload("team/app")?;
+    for range in ["0-9", "0-30"] {
+        let refused =
+            server.request("PATCH", &session, &[("Content-Range", range)], &[7; 20])?.expect(400)?;
+        ensure!(refused.error_code()? == "SIZE_INVALID", "{refused:?}");
+    }
+    let refused = server.request("PATCH", &session, &[("Content-Range", "\u{fc}0-19")], &[7; 20])?;
+    ensure!(refused.expect(416)?.error_code()? == "RANGE_INVALID");
+    ensure!(length_of(&server.get(&session)?.expect(204)?)? == 0);
     Ok(())
 }
 

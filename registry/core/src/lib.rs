@@ -1,22 +1,28 @@
-//! The registry's use cases. Each takes a grant from `registry-auth`, so a call that was not authorised does not
-//! compile; each orders the two stores so that a crash between them loses nothing that was acknowledged:
-//! blob bytes, then the rows that refer to them, then the answer. No HTTP here.
+//! The registry's use cases. What reads or changes a repository takes a grant from `registry-auth`, so a call that
+//! was not authorised does not compile; without one go only the token server's look-ups (`accounts`), the readiness
+//! check and the care for unfinished uploads, which no client can name a repository to. Each orders the two stores
+//! so that a crash between them loses nothing that was acknowledged: blob bytes, then the rows that refer to them,
+//! then the answer. No HTTP here.
 
 mod accounts;
 mod discovery;
 mod error;
 mod manifests;
 mod pull;
+mod recovery;
 mod sessions;
 mod sweep;
+mod upload_body;
 mod uploads;
 
 pub use discovery::{LARGEST_PAGE, PageQuery};
 pub use error::CoreError;
 pub use manifests::{ManifestPush, PushedManifest};
 pub use pull::BlobContent;
+pub use recovery::Recovered;
 pub use sweep::Sweeper;
-pub use uploads::{BodyError, Mounted, UploadBody, UploadStatus};
+pub use upload_body::{BodyError, UploadBody};
+pub use uploads::{Mounted, UploadStatus};
 
 use registry_blobs::BlobStore;
 use registry_metadata::Metadata;

@@ -7,7 +7,7 @@ use registry_blobs::BlobStore;
 use registry_metadata::Metadata;
 use time::OffsetDateTime;
 
-use crate::{CoreError, Registry};
+use crate::{CoreError, Recovered, Registry};
 
 /// How often a server sweeps.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -33,9 +33,10 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             let stale = self.metadata.stale_uploads(before, BATCH).await?;
             let removed_before = swept.sessions;
             for upload in &stale {
-                let Some(_lock) = self.sessions.take(upload.id).await else { continue };
-                if self.metadata.delete_upload(&upload.repository, &upload.id).await? {
-                    self.blobs.abort(upload.id).await?;
+                let Some(lock) = self.sessions.take_if_free(upload.id) else { continue };
+                // Somebody may have gone on with it since it was listed.
+                let now = self.metadata.upload(&upload.repository, &upload.id).await?;
+                if now.is_some_and(|now| now.touched_at < before) && self.end_session(&lock, upload).await? {
                     swept.sessions += 1;
                 }
             }
@@ -53,8 +54,15 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         Ok(swept)
     }
 
-    /// Sweeps now and then, for ever. A failing sweep is logged and tried again next time.
+    /// Recovers, then sweeps now and then, for ever. A failing sweep is logged and tried again next time.
     pub async fn keep_swept(&self) {
+        match self.recover_uploads().await {
+            Ok(recovered) if recovered == Recovered::default() => {}
+            Ok(Recovered { removed, cut, lost }) => {
+                tracing::info!(removed, cut, lost, "gave back the room of uploads that an earlier run left");
+            }
+            Err(error) => tracing::warn!(%error, "cannot give back the room of an earlier run's uploads"),
+        }
         let mut interval = tokio::time::interval(INTERVAL);
         loop {
             interval.tick().await;

@@ -5,29 +5,28 @@
 //! [`CHECKPOINT_BYTES`] inside one. Completing syncs the bytes, renames them into place, syncs the directory,
 //! and only then links the blob and ends the session in one transaction. So after a crash at any point a
 //! session goes on from its row, or the blob is whole and linked, or the client was told nothing.
+//!
+//! A request that fails leaves its session's data as long as the row says, so that what nobody was promised takes
+//! no room. A session ends data first, row second: a row without data is found and removed, data without a row
+//! would only be in the way.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt, future::OptionFuture};
+use futures_util::future::OptionFuture;
 use registry_auth::{CatalogGrant, Grant, Pull, Push};
 use registry_blobs::{BlobStore, BlobWriter};
 use registry_metadata::{BlobRecord, Metadata, UploadRecord};
 use registry_types::{Algorithm, ContentRange, Digest, DigestHasher, HashState, UploadId};
 use time::OffsetDateTime;
 
-use crate::{CoreError, Registry, sessions::SessionLock};
+use crate::{
+    CoreError, Registry,
+    sessions::SessionLock,
+    upload_body::{Chunks, UploadBody},
+};
 
 /// Bytes between two checkpoints of one append: a client whose server died sends at most this much again.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
-
-/// Why a request's body ended early.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BodyError(pub String);
-
-/// A request's body.
-pub type UploadBody = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
 /// A session as its client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,26 +63,24 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         Ok(UploadStatus { id: upload.id, length: 0 })
     }
 
+    /// What the session's row says, at once: a request that is still writing makes it more.
     pub async fn upload_status(&self, grant: &Grant<Push>, id: UploadId) -> Result<UploadStatus, CoreError> {
-        // A request that is still writing would make the answer stale; it is waited for.
-        let _lock = self.lock_session(id).await?;
         let record = self.upload_record(grant, id).await?;
         Ok(UploadStatus { id, length: record.progress.length })
     }
 
     /// Ends a session and removes its data.
     pub async fn cancel_upload(&self, grant: &Grant<Push>, id: UploadId) -> Result<(), CoreError> {
-        let _lock = self.lock_session(id).await?;
-        if !self.metadata.delete_upload(grant.repository(), &id).await? {
-            return Err(CoreError::UploadUnknown { id });
-        }
-        Ok(self.blobs.abort(id).await?)
+        let lock = self.lock_session(id).await?;
+        let record = self.upload_record(grant, id).await?;
+        if self.end_session(&lock, &record).await? { Ok(()) } else { Err(CoreError::UploadUnknown { id }) }
     }
 
     /// Appends a chunk. What arrived before a cut is kept, and the session's status tells how much that is.
     ///
     /// # Errors
     /// [`CoreError::WrongOffset`] when `range` does not begin where the session ends; nothing is read then.
+    /// [`CoreError::WrongLength`] when the chunk is not as long as `range`; nothing of it is kept then.
     pub async fn append(
         &self,
         grant: &Grant<Push>,
@@ -96,27 +93,33 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         // must still become durable and be recorded.
         let task = self.running.spawn(async move {
             let lock = registry.lock_session(id).await?;
-            registry.append_locked(&lock, &grant, id, range, body).await
+            let record = registry.upload_record(&grant, id).await?;
+            check_offset(id, range, record.progress.length)?;
+            let appended = registry.append_to(&record, Chunks::of_session(body, range, &lock)).await;
+            if let Err(error) = &appended {
+                registry.settle(&lock, &record, error).await;
+            }
+            appended
         });
         task.await.map_err(|error| CoreError::Internal { reason: error.to_string() })?
     }
 
-    async fn append_locked(
-        &self,
-        _lock: &SessionLock,
-        grant: &Grant<Push>,
-        id: UploadId,
-        range: Option<ContentRange>,
-        body: UploadBody,
-    ) -> Result<UploadStatus, CoreError> {
-        let record = self.upload_record(grant, id).await?;
-        check_offset(id, range, record.progress.length)?;
+    async fn append_to(&self, record: &UploadRecord, chunks: Chunks<'_>) -> Result<UploadStatus, CoreError> {
+        let id = record.id;
         let mut writer = self.blobs.resume(id, &record.progress).await?;
-        let received = self.receive(id, &mut writer, body).await;
+        let received = self.receive(id, &mut writer, chunks).await;
+        match received {
+            Ok(()) | Err(CoreError::BodyCut { .. }) => {}
+            Err(CoreError::WrongLength) => {
+                // Checkpoints on the way may have recorded a part of it.
+                self.save_progress(id, &record.progress).await?;
+                return Err(CoreError::WrongLength);
+            }
+            Err(error) => return Err(error),
+        }
         let progress = writer.checkpoint().await?;
         self.save_progress(id, &progress).await?;
         received?;
-        check_chunk_length(range, progress.length - record.progress.length)?;
         Ok(UploadStatus { id, length: progress.length })
     }
 
@@ -134,22 +137,30 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     ) -> Result<(), CoreError> {
         let (registry, grant) = (self.clone(), grant.clone());
         let task = self.running.spawn(async move {
-            let _lock = registry.lock_session(id).await?;
+            let lock = registry.lock_session(id).await?;
             let record = registry.upload_record(&grant, id).await?;
             check_offset(id, range, record.progress.length)?;
-            let mut writer = registry.blobs.resume(id, &record.progress).await?;
-            let received = registry.receive_unrecorded(&mut writer, body).await;
-            let chunk = writer.length() - record.progress.length;
-            // On an error the session stays where its row says; the client may send the chunk again.
-            received.and_then(|()| check_chunk_length(range, chunk))?;
-            let committed = writer.commit(&expected).await;
-            if let Err(registry_blobs::BlobError::DigestMismatch { .. }) = &committed {
-                registry.metadata.delete_upload(grant.repository(), &id).await?;
+            let chunks = Chunks::of_session(body, range, &lock);
+            let completed = registry.complete_with(&record, chunks, expected).await;
+            if let Err(error) = &completed {
+                registry.settle(&lock, &record, error).await;
             }
-            let blob = BlobRecord { digest: expected, size: committed? };
-            Ok(registry.metadata.link_blob(grant.repository(), &blob, Some(&id)).await?)
+            completed
         });
         task.await.map_err(|error| CoreError::Internal { reason: error.to_string() })?
+    }
+
+    /// On an error the session stays where its row says; the client may send the chunk again.
+    async fn complete_with(
+        &self,
+        record: &UploadRecord,
+        chunks: Chunks<'_>,
+        expected: Digest,
+    ) -> Result<(), CoreError> {
+        let mut writer = self.blobs.resume(record.id, &record.progress).await?;
+        receive_unrecorded(&mut writer, chunks).await?;
+        let blob = BlobRecord { digest: expected, size: writer.commit(&expected).await? };
+        Ok(self.metadata.link_blob(&record.repository, &blob, Some(&record.id)).await?)
     }
 
     /// Stores a blob sent in one request. No session is recorded: a client that is cut off starts anew.
@@ -162,17 +173,30 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let (registry, grant) = (self.clone(), grant.clone());
         let task = self.running.spawn(async move {
             let id = UploadId::random();
-            let start = DigestHasher::new(expected.algorithm()).save();
-            let mut writer = registry.blobs.resume(id, &start).await?;
-            if let Err(error) = registry.receive_unrecorded(&mut writer, body).await {
-                drop(writer);
-                registry.blobs.abort(id).await?;
-                return Err(error);
+            let pushed = registry.push_as(id, &grant, body, expected).await;
+            if pushed.is_err() {
+                // Whatever went wrong, nobody can go on with these bytes.
+                if let Err(error) = registry.blobs.abort(id).await {
+                    tracing::warn!(%id, %error, "cannot remove the data of a failed push; the next start does");
+                }
             }
-            let blob = BlobRecord { digest: expected, size: writer.commit(&expected).await? };
-            Ok(registry.metadata.link_blob(grant.repository(), &blob, None).await?)
+            pushed
         });
         task.await.map_err(|error| CoreError::Internal { reason: error.to_string() })?
+    }
+
+    async fn push_as(
+        &self,
+        id: UploadId,
+        grant: &Grant<Push>,
+        body: UploadBody,
+        expected: Digest,
+    ) -> Result<(), CoreError> {
+        let start = DigestHasher::new(expected.algorithm()).save();
+        let mut writer = self.blobs.resume(id, &start).await?;
+        receive_unrecorded(&mut writer, Chunks::alone(body)).await?;
+        let blob = BlobRecord { digest: expected, size: writer.commit(&expected).await? };
+        Ok(self.metadata.link_blob(grant.repository(), &blob, None).await?)
     }
 
     /// Links a blob of `from` to the grant's repository. Without `from` only a caller who may see every
@@ -218,7 +242,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         &self,
         id: UploadId,
         writer: &mut B::Writer,
-        mut body: UploadBody,
+        mut chunks: Chunks<'_>,
     ) -> Result<(), CoreError> {
         let mut recorded = writer.length();
         let mut checkpoint = pin!(OptionFuture::default());
@@ -229,9 +253,9 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
                     self.save_progress(id, &progress?).await?;
                     checkpoint.set(OptionFuture::default());
                 }
-                chunk = body.next() => {
-                    let Some(chunk) = chunk else { return Ok(()) };
-                    writer.write(chunk.map_err(body_cut)?).await?;
+                chunk = chunks.next() => {
+                    let Some(chunk) = chunk? else { return Ok(()) };
+                    writer.write(chunk).await?;
                     if writer.length() - recorded >= CHECKPOINT_BYTES {
                         recorded = writer.length();
                         checkpoint.set(Some(writer.checkpoint()).into());
@@ -240,36 +264,18 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             }
         }
     }
-
-    async fn receive_unrecorded(
-        &self,
-        writer: &mut B::Writer,
-        mut body: UploadBody,
-    ) -> Result<(), CoreError> {
-        while let Some(chunk) = body.next().await {
-            writer.write(chunk.map_err(body_cut)?).await?;
-        }
-        Ok(())
-    }
 }
 
-fn body_cut(error: BodyError) -> CoreError {
-    CoreError::BodyCut { reason: error.to_string() }
+async fn receive_unrecorded(writer: &mut impl BlobWriter, mut chunks: Chunks<'_>) -> Result<(), CoreError> {
+    while let Some(chunk) = chunks.next().await? {
+        writer.write(chunk).await?;
+    }
+    Ok(())
 }
 
 fn check_offset(id: UploadId, range: Option<ContentRange>, length: u64) -> Result<(), CoreError> {
     match range {
         Some(range) if range.start != length => Err(CoreError::WrongOffset { id, length }),
-        _ => Ok(()),
-    }
-}
-
-fn check_chunk_length(range: Option<ContentRange>, received: u64) -> Result<(), CoreError> {
-    match range {
-        // An empty last chunk cannot be written as first-last; clients send `0-0` or nothing for it.
-        Some(range) if received != 0 && range.last - range.start + 1 != received => {
-            Err(CoreError::WrongLength)
-        }
         _ => Ok(()),
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Guarantees: a blob's file appears under its name whole and synced, by one rename, and never changes again; a
 //! commit answers after the directories are synced too. A session's file holds at least what its last
-//! checkpoint covers. Bytes that wait to be written are bounded per session and for the whole store.
+//! checkpoint covers. Bytes that wait to be written are bounded per session and for the whole store. Blobs never
+//! take the last of the disk's room, which the metadata needs.
 
 mod commit;
 mod failure;
+mod free_space;
 mod layout;
 mod pool;
 mod session;

@@ -281,12 +281,18 @@ async fn a_full_disk_is_one_clear_error_and_loses_nothing() {
         full => full,
     };
     assert!(matches!(full, Err(BlobError::Full)), "{full:?}");
+    // Before the last byte was taken: rows have room.
+    let rows = fs::write(disk.folder.path().join("rows"), vec![0; 900 << 10]);
+    rows.expect("an eighth of the disk is left for the metadata");
+    fs::remove_file(disk.folder.path().join("rows")).expect("removed");
     let again = writer.commit(&Digest::sha256(&bytes)).await;
     assert!(matches!(again, Err(BlobError::Full)), "{again:?}");
     // What was acknowledged is there: the blob, and the session up to its checkpoint.
     let blob = store.open(&kept_digest).await.expect("answers").expect("there");
     assert!(suite::read(&blob).expect("readable") == kept);
     let writer = store.resume(id, &progress).await.expect("goes on from its checkpoint");
+    let cut = fs::metadata(session_file(disk.folder.path(), id)).expect("there").len();
+    assert_eq!(cut, progress.length, "the room of what was not acknowledged is given back");
     let short = bytes.split_at(2 << 20).0;
     let digest = Digest::sha256(short);
     writer.commit(&digest).await.expect("there is room for this");

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{lock, pool::WriterPool};
+use super::{free_space, lock, pool::WriterPool};
 
 /// A chunk and the room it takes, given back when it is dropped.
 #[derive(Debug)]
@@ -40,6 +40,10 @@ pub(super) struct Write {
 
 impl Write {
     pub(super) fn run_blocking(&self) -> io::Result<()> {
+        free_space::check_blocking(
+            &self.file,
+            self.batch.iter().map(|chunk| chunk.bytes.len() as u64).sum(),
+        )?;
         let mut slices: Vec<IoSlice<'_>> =
             self.batch.iter().map(|chunk| IoSlice::new(&chunk.bytes)).collect();
         write_all_at(&self.file, &mut slices, self.offset)?;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod failures;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -16,8 +16,8 @@ use crate::{
     authentication::Authenticator,
     error::{HttpError, UPLOAD_OFFSET, upload_range},
     query::Query,
-    request_body::upload_stream,
-    respond::{DOCKER_UPLOAD_UUID, Reply, header_text, parsed},
+    request_body::{content_length, upload_stream},
+    respond::{DOCKER_UPLOAD_UUID, Reply, parsed},
 };
 
 /// POST: mounts a blob, takes one whole, or starts a session.
@@ -66,7 +66,7 @@ pub(crate) async fn start<M: Metadata, B: BlobStore>(
     Ok(accepted(repository, StatusCode::ACCEPTED, status))
 }
 
-/// GET: how far the session is.
+/// GET: how far the session is. What a request that is still sending has written counts once it is durable.
 pub(crate) async fn status<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     access: &Access,
@@ -161,15 +161,24 @@ fn with_location(error: CoreError, repository: &RepositoryName) -> Failure {
     }
 }
 
+/// The chunk's place, compared with its length where that is told, before a byte of it is read.
 fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, HttpError> {
-    let Some(text) = header_text(headers, &header::CONTENT_RANGE) else { return Ok(None) };
-    ContentRange::parse(text).map(Some).ok_or_else(|| {
+    let Some(value) = headers.get(header::CONTENT_RANGE) else { return Ok(None) };
+    // A value that is no text is a malformed one, not an absent one.
+    let range = value.to_str().ok().and_then(ContentRange::parse).ok_or_else(|| {
         HttpError::new(
             StatusCode::RANGE_NOT_SATISFIABLE,
             ErrorCode::RangeInvalid,
             "Content-Range must read <first byte>-<last byte>",
         )
-    })
+    })?;
+    match content_length(headers) {
+        // An empty chunk cannot be written as first-last; clients send `0-0` for it.
+        Some(length) if length != 0 && length != range.last - range.start + 1 => {
+            Err(CoreError::WrongLength.into())
+        }
+        _ => Ok(Some(range)),
+    }
 }
 
 fn digest_parameter(query: &Query, name: &str) -> Result<Option<Digest>, HttpError> {

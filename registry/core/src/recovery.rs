@@ -1,0 +1,98 @@
+//! Making session data and rows agree: after a request that failed, and after a run of the server that ended
+//! inside one. Whatever lies behind a row's progress was promised to nobody and is given back.
+
+use std::{collections::HashSet, time::Duration};
+
+use registry_blobs::{BlobError, BlobStore};
+use registry_metadata::{Metadata, UploadRecord};
+use registry_types::UploadId;
+use time::OffsetDateTime;
+
+use crate::{CoreError, Registry, sessions::SessionLock};
+
+/// What a recovery changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Session data that no row named.
+    pub removed: usize,
+    /// Sessions whose data was made as long as the row says, if it was not already.
+    pub cut: usize,
+    /// Sessions whose data had less than the row promised: they are over.
+    pub lost: usize,
+}
+
+impl<M: Metadata, B: BlobStore> Registry<M, B> {
+    /// Gives back the room that an earlier run of the server left taken: removes session data without a row, and
+    /// cuts the rest back to what its row says. Uploads of this run are left alone, so it may run beside them;
+    /// no other process may write to the stores.
+    pub async fn recover_uploads(&self) -> Result<Recovered, CoreError> {
+        let mut recovered = Recovered::default();
+        let mut left: HashSet<UploadId> =
+            self.blobs.stale_sessions(Duration::ZERO).await?.into_iter().collect();
+        if left.is_empty() {
+            return Ok(recovered);
+        }
+        // All rows at once, a few hundred bytes each, and once per start.
+        for record in self.metadata.stale_uploads(OffsetDateTime::now_utc(), usize::MAX).await? {
+            if !left.remove(&record.id) {
+                continue;
+            }
+            // A request of this run cuts the data back itself.
+            let Some(lock) = self.sessions.take_if_free(record.id) else { continue };
+            if self.cut_back(&lock, &record).await? {
+                recovered.cut += 1;
+            } else {
+                recovered.lost += 1;
+            }
+        }
+        for id in left {
+            let Some(_lock) = self.sessions.take_if_free(id) else { continue };
+            // A row that is younger than the list of rows.
+            if !self.metadata.upload_exists(&id).await? {
+                self.blobs.abort(id).await?;
+                recovered.removed += 1;
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// After a request on the session failed by `error`: what it wrote and did not record is removed.
+    pub(crate) async fn settle(&self, lock: &SessionLock, record: &UploadRecord, error: &CoreError) {
+        let settled = match error {
+            // The data is gone; the row must not promise it any longer.
+            CoreError::UploadUnknown { .. } | CoreError::DigestMismatch { .. } => {
+                self.end_session(lock, record).await
+            }
+            _ => self.cut_back(lock, record).await,
+        };
+        if let Err(error) = settled {
+            tracing::warn!(id = %record.id, %error, "cannot cut an upload session back; the next start does");
+        }
+    }
+
+    /// Ends a session; false when it had ended already.
+    pub(crate) async fn end_session(
+        &self,
+        _lock: &SessionLock,
+        record: &UploadRecord,
+    ) -> Result<bool, CoreError> {
+        self.blobs.abort(record.id).await?;
+        Ok(self.metadata.delete_upload(&record.repository, &record.id).await?)
+    }
+
+    /// Makes a session's data as long as its row says now; false when the session is over.
+    async fn cut_back(&self, lock: &SessionLock, record: &UploadRecord) -> Result<bool, CoreError> {
+        let Some(now) = self.metadata.upload(&record.repository, &record.id).await? else {
+            self.blobs.abort(record.id).await?;
+            return Ok(false);
+        };
+        match self.blobs.resume(now.id, &now.progress).await {
+            Ok(_writer) => Ok(true),
+            Err(BlobError::UploadLost { .. }) => {
+                self.end_session(lock, &now).await?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
