@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{ParseError, shown};
 
-/// A media type without parameters, such as `application/vnd.oci.image.manifest.v1+json`. Cloning is cheap.
+/// A media type without parameters, such as `application/vnd.oci.image.manifest.v1+json`, in lower case: types
+/// that differ in case only are the same (RFC 6838 section 4.2). Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MediaType(Arc<str>);
 
@@ -60,7 +61,11 @@ impl FromStr for MediaType {
         };
         let valid = essence.len() <= LONGEST
             && essence.split_once('/').is_some_and(|(kind, subtype)| restricted(kind) && restricted(subtype));
-        if valid { Ok(Self(essence.into())) } else { Err(ParseError::MediaType { text: shown(text) }) }
+        if !valid {
+            return Err(ParseError::MediaType { text: shown(text) });
+        }
+        let capitals = essence.bytes().any(|byte| byte.is_ascii_uppercase());
+        Ok(Self(if capitals { essence.to_ascii_lowercase().into() } else { essence.into() }))
     }
 }
 
@@ -108,6 +113,13 @@ mod tests {
         for bad in ["", "json", "/", "a/", "/b", "a/b c", "a/b/c", "a\n/b"] {
             assert!(bad.parse::<MediaType>().is_err(), "{bad:?} was taken");
         }
+    }
+
+    #[test]
+    fn case_does_not_tell_types_apart() {
+        let upper: MediaType = "Application/VND.Example+JSON; a=B".parse().unwrap();
+        assert_eq!(upper.as_str(), "application/vnd.example+json");
+        assert_eq!(serde_json::from_str::<MediaType>("\"TEXT/Html\"").unwrap().as_str(), "text/html");
     }
 
     #[test]
