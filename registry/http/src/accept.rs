@@ -3,9 +3,9 @@
 use http::{HeaderMap, header};
 use registry_types::MediaType;
 
-/// Media ranges with a quality above zero; empty when the header is missing.
+/// Media ranges, and whether each is wanted: a quality of zero refuses. Empty when the header is missing.
 #[derive(Debug, Default)]
-pub(crate) struct Accept<'h>(Vec<&'h str>);
+pub(crate) struct Accept<'h>(Vec<(&'h str, bool)>);
 
 impl<'h> Accept<'h> {
     pub(crate) fn of(headers: &'h HeaderMap) -> Self {
@@ -20,19 +20,21 @@ impl<'h> Accept<'h> {
                 let refused = parts.any(|parameter| {
                     parameter.strip_prefix("q=").is_some_and(|quality| quality.parse() == Ok(0.0_f32))
                 });
-                (!refused).then_some(essence)
+                Some((essence, !refused))
             })
             .collect();
         Self(ranges)
     }
 
+    /// The range that fits most closely decides.
     pub(crate) fn allows(&self, media_type: &MediaType) -> bool {
-        self.0.is_empty()
-            || self.0.iter().any(|range| match range.strip_suffix("/*") {
-                Some("*") => true,
-                Some(kind) => media_type.as_str().split('/').next() == Some(kind),
-                None => range.eq_ignore_ascii_case(media_type.as_str()),
-            })
+        let closeness = |range: &str| match range.strip_suffix("/*") {
+            Some("*") => Some(1),
+            Some(kind) => (media_type.as_str().split('/').next() == Some(kind)).then_some(2),
+            None => range.eq_ignore_ascii_case(media_type.as_str()).then_some(3),
+        };
+        let fitting = self.0.iter().filter_map(|&(range, wanted)| Some((closeness(range)?, wanted)));
+        self.0.is_empty() || fitting.max().is_some_and(|(_, wanted)| wanted)
     }
 }
 
@@ -56,5 +58,8 @@ mod tests {
         assert!(allows(&["text/html", "application/json, application/vnd.oci.image.index.v1+json"], index));
         assert!(!allows(&[MediaType::DOCKER_MANIFEST], index));
         assert!(!allows(&["application/vnd.oci.image.index.v1+json;q=0, text/plain"], index));
+        assert!(!allows(&["*/*;q=0"], index) && !allows(&["text/html;q=0.0"], index));
+        assert!(!allows(&["*/*, application/vnd.oci.image.index.v1+json;q=0"], index));
+        assert!(allows(&["*/*;q=0, application/vnd.oci.image.index.v1+json"], index));
     }
 }

@@ -10,32 +10,33 @@ use http::Request;
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use registry_io::ZeroCopyStream;
-use tokio::{
-    io::AsyncWriteExt,
-    net::TcpStream,
-    time::{sleep, timeout},
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    activity::Activity,
     body::FileTransport,
+    opening::{Opening, opening},
+    patient_stream::PatientStream,
     service::{Handler, RequestOrigin},
     tls::SEND_BUFFER,
 };
 
 /// Time for the first byte, for a TLS handshake and for a request's head: a slow client's whole allowance.
 const HEADER_TIME: Duration = Duration::from_secs(30);
-/// Read buffer of a connection, and so the largest request head. hyper's own 408 KiB times a thousand uploads
-/// would not fit the memory bound.
+/// Read buffer of a connection. hyper's own 408 KiB times a thousand uploads would not fit the memory bound. A
+/// request head of this size is always taken; the last read may bring as much again before one is refused.
 const READ_BUFFER: usize = 64 << 10;
 /// Most headers of a request.
 const MOST_HEADERS: usize = 100;
-/// Streams at once on one HTTP/2 connection; Go's clients send a handful.
-const HTTP2_STREAMS: u32 = 64;
+/// Streams at once on one HTTP/2 connection; Go's clients send a handful. Each may hold a small body whole.
+const HTTP2_STREAMS: u32 = 32;
 /// Bytes in flight to us on one stream, and on a connection: with the network's delay they bound the speed.
 const HTTP2_STREAM_WINDOW: u32 = 1 << 20;
 const HTTP2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// How long an HTTP/2 connection that was told to end may take, so that a request on its way is still answered.
+const GOODBYE_TIME: Duration = Duration::from_secs(5);
 /// How long a refused client may take to read why.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
@@ -47,19 +48,14 @@ pub(crate) struct Protocols {
     pub(crate) tls_required: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opening {
-    Tls,
-    Http1,
-    Http2,
-}
-
-/// Serves one accepted connection until it ends, or `drain` asks it to end after its current requests.
+/// Serves one accepted connection until it ends, or `drain` asks it to end after its current requests. A peer
+/// that lets us wait with an answer for `idle` is cut off.
 pub(crate) async fn serve<H: Handler>(
     stream: TcpStream,
     peer: SocketAddr,
     protocols: Protocols,
     handler: H,
+    idle: Duration,
     drain: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -70,7 +66,9 @@ pub(crate) async fn serve<H: Handler>(
         () = drain.cancelled() => return,
     };
     match (opening, protocols.tls) {
-        (Ok(Some(Opening::Tls)), Some(config)) => serve_tls(stream, peer, config, handler, drain).await,
+        (Ok(Some(Opening::Tls)), Some(config)) => {
+            serve_tls(PatientStream::new(stream, idle), peer, config, handler, idle, drain).await
+        }
         (Ok(Some(Opening::Tls)), None) => {
             refuse(stream, "this registry speaks plain HTTP on this port: use http://, or allow it as an insecure registry").await;
         }
@@ -80,37 +78,21 @@ pub(crate) async fn serve<H: Handler>(
         (Ok(Some(Opening::Http1)), _) => {
             let (io, sender) = ZeroCopyStream::new(stream);
             let origin = RequestOrigin { peer, secure: false, transport: FileTransport::ZeroCopy(sender) };
-            serve_http1(TokioIo::new(io), origin, handler, drain).await;
+            serve_http1(TokioIo::new(PatientStream::new(io, idle)), origin, handler, drain).await;
         }
         (Ok(Some(Opening::Http2)), _) => {
             let origin = RequestOrigin { peer, secure: false, transport: FileTransport::Pooled };
-            serve_http2(TokioIo::new(stream), origin, handler, drain).await;
+            serve_http2(TokioIo::new(PatientStream::new(stream, idle)), origin, handler, idle, drain).await;
         }
         // Closed before a byte came, or silent for too long.
         (Ok(None) | Err(_), _) => {}
     }
 }
 
-/// Looks at the first bytes without taking them. A TLS record of a handshake begins with 0x16 (RFC 8446 section
-/// 5.1), HTTP/2 without TLS with `PRI` (RFC 9113 section 3.4), which is no HTTP/1.1 method of ours.
-async fn opening(stream: &TcpStream) -> Option<Opening> {
-    let mut first = [0; 3];
-    loop {
-        let seen = stream.peek(&mut first).await.ok()?;
-        match first.get(..seen)? {
-            [] => return None,
-            [0x16, ..] => return Some(Opening::Tls),
-            b"PRI" => return Some(Opening::Http2),
-            b"P" | b"PR" => sleep(Duration::from_millis(1)).await,
-            _ => return Some(Opening::Http1),
-        }
-    }
-}
-
 async fn refuse(mut stream: TcpStream, why: &str) {
     let body = format!("{{\"errors\":[{{\"code\":\"UNSUPPORTED\",\"message\":\"{why}\"}}]}}\n");
     let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
     let told = async {
@@ -125,10 +107,11 @@ async fn refuse(mut stream: TcpStream, why: &str) {
 }
 
 async fn serve_tls<H: Handler>(
-    stream: TcpStream,
+    stream: PatientStream<TcpStream>,
     peer: SocketAddr,
     config: Arc<rustls::ServerConfig>,
     handler: H,
+    idle: Duration,
     drain: CancellationToken,
 ) {
     let handshake = TlsAcceptor::from(config)
@@ -146,7 +129,7 @@ async fn serve_tls<H: Handler>(
     let origin = RequestOrigin { peer, secure: true, transport };
     let io = TokioIo::new(stream);
     if http2 {
-        serve_http2(io, origin, handler, drain).await;
+        serve_http2(io, origin, handler, idle, drain).await;
     } else {
         serve_http1(io, origin, handler, drain).await;
     }
@@ -181,15 +164,21 @@ where
     }
 }
 
-async fn serve_http2<I, H>(io: I, origin: RequestOrigin, handler: H, drain: CancellationToken)
+async fn serve_http2<I, H>(io: I, origin: RequestOrigin, handler: H, idle: Duration, drain: CancellationToken)
 where
     I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     H: Handler,
 {
     let peer = origin.peer;
+    let activity = Activity::new();
+    let noted = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (handler, origin) = (handler.clone(), origin.clone());
-        async move { Ok::<_, std::convert::Infallible>(handler.handle(origin, request).await) }
+        let (handler, origin, activity) = (handler.clone(), origin.clone(), noted.clone());
+        async move {
+            let _handling = activity.handle();
+            let response = handler.handle(origin, request).await;
+            Ok::<_, std::convert::Infallible>(response.map(|body| activity.send(body)))
+        }
     });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -205,6 +194,10 @@ where
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = activity.ended(idle) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(GOODBYE_TIME, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

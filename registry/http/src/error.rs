@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::body::ResponseBody;
 
 /// An error answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct HttpError {
     pub(crate) status: StatusCode,
     pub(crate) code: ErrorCode,

@@ -5,14 +5,21 @@
 //! (`registry-core`).
 
 mod accept;
+mod activity;
 mod authentication;
 mod body;
 mod connection;
 mod error;
 mod handlers;
+mod opening;
+mod pace;
+mod patient_stream;
+mod places;
 mod query;
+mod readiness;
 mod request_body;
 mod respond;
+mod room;
 mod route;
 mod server;
 mod service;

@@ -14,11 +14,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     authentication::Authenticator,
     connection::{self, Protocols},
+    places::{Peers, connections_that_fit},
     service::Service,
 };
 
-/// Most connections at once. With the buffers of `connection` this bounds their memory.
-const MOST_CONNECTIONS: usize = 8192;
 /// Pause after a failed accept: no file descriptors are left, and asking at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -33,7 +32,8 @@ pub struct ListenerTls {
 /// How the server treats its clients.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// A body that is silent for this long is given up.
+    /// A body that is silent for this long is given up, in either direction, and so is an HTTP/2 connection
+    /// on which nothing goes on.
     pub body_idle: Duration,
     /// How long requests in hand may take after a stop was asked for.
     pub drain: Duration,
@@ -46,7 +46,8 @@ impl Default for HttpSettings {
 }
 
 /// Serves `listener` until `stop` is cancelled, then lets requests in hand finish for `settings.drain` and
-/// records the progress of every upload that could not.
+/// records the progress of every upload that could not. Raises this process's limit of open files, since each
+/// client needs some.
 pub async fn serve<M: Metadata, B: BlobStore>(
     listener: TcpListener,
     registry: Registry<M, B>,
@@ -56,7 +57,9 @@ pub async fn serve<M: Metadata, B: BlobStore>(
     stop: CancellationToken,
 ) {
     let service = Service::new(registry.clone(), authenticator, settings.body_idle);
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let connections = connections_that_fit();
+    let peers = Peers::new(connections);
+    let places = Arc::new(Semaphore::new(connections));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     loop {
@@ -76,6 +79,10 @@ pub async fn serve<M: Metadata, B: BlobStore>(
             },
             () = stop.cancelled() => break,
         };
+        let Some(peer_place) = peers.enter(peer.ip()) else {
+            tracing::debug!(%peer, "closed at once: this address has its share of all connections");
+            continue;
+        };
         let protocols = Protocols {
             tls: tls.as_ref().map(|tls| tls.config.borrow().clone()),
             tls_required: tls.as_ref().is_some_and(|tls| tls.required),
@@ -83,10 +90,10 @@ pub async fn serve<M: Metadata, B: BlobStore>(
         let (service, drain, cut) = (service.clone(), stop.clone(), cut.clone());
         connections.spawn(async move {
             tokio::select! {
-                () = connection::serve(stream, peer, protocols, service, drain) => {}
+                () = connection::serve(stream, peer, protocols, service, settings.body_idle, drain) => {}
                 () = cut.cancelled() => {}
             }
-            drop(place);
+            drop((place, peer_place));
         });
     }
     drop(listener);

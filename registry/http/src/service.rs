@@ -1,9 +1,9 @@
 //! One request: route, authentication, handler, error mapping, log line.
 
-use std::{future::Future, net::SocketAddr, time::Duration, time::Instant};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use hyper::body::{Body, Incoming};
 use registry_auth::Access;
 use registry_blobs::BlobStore;
 use registry_core::Registry;
@@ -16,6 +16,7 @@ use crate::{
     error::HttpError,
     handlers::{self, Answer, Failure},
     query::Query,
+    readiness::Readiness,
     respond::{API_VERSION, Reply},
     route::{Route, RouteError},
 };
@@ -42,11 +43,12 @@ pub(crate) struct Service<M, B> {
     registry: Registry<M, B>,
     authenticator: Authenticator,
     body_idle: Duration,
+    readiness: Arc<Readiness>,
 }
 
 impl<M: Metadata, B: BlobStore> Service<M, B> {
     pub(crate) fn new(registry: Registry<M, B>, authenticator: Authenticator, body_idle: Duration) -> Self {
-        Self { registry, authenticator, body_idle }
+        Self { registry, authenticator, body_idle, readiness: Arc::new(Readiness::new()) }
     }
 
     async fn answer(
@@ -74,7 +76,7 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let answer = match route {
             Route::Live => handlers::base::live(),
-            Route::Ready => handlers::base::ready(&self.registry).await,
+            Route::Ready => handlers::base::ready(&self.registry, &self.readiness).await,
             Route::Keys => handlers::tokens::keys(&self.authenticator),
             Route::Token => {
                 handlers::tokens::issue(
@@ -163,11 +165,12 @@ impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
         let (parts, body) = request.into_parts();
         let mut seen = Seen::default();
         let route = Route::parse(parts.uri.path());
-        let answer = match &route {
-            Ok(route) => self.answer(&origin, route, &parts, body, &mut seen).await,
+        let answer = match (&route, unacceptable(&parts.headers)) {
+            (_, Some(error)) => Err(error),
+            (Ok(route), None) => self.answer(&origin, route, &parts, body, &mut seen).await,
             // Whether a malformed path exists is nobody's secret: it needs no token.
-            Err(RouteError::NotFound) => Err(not_found()),
-            Err(RouteError::Invalid(code, message)) => {
+            (Err(RouteError::NotFound), None) => Err(not_found()),
+            (Err(RouteError::Invalid(code, message)), None) => {
                 let status = if *code == ErrorCode::BlobUploadUnknown {
                     StatusCode::NOT_FOUND
                 } else {
@@ -182,7 +185,7 @@ impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
             }
             error.into_response()
         });
-        response.headers_mut().insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+        complete_head(&mut response, &parts.method);
         let route = route.as_ref().ok();
         tracing::info!(
             peer = %origin.peer,
@@ -200,4 +203,40 @@ impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
 
 fn not_found() -> HttpError {
     HttpError::new(StatusCode::NOT_FOUND, ErrorCode::Unknown, "there is nothing under this path")
+}
+
+/// What no route can answer: an expectation that is not met here (RFC 9110 section 10.1.1), and a host that is
+/// none (section 7.2) and would end up in a challenge.
+fn unacceptable(headers: &HeaderMap) -> Option<HttpError> {
+    let unmet = |expectation: &HeaderValue| !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get(header::EXPECT).is_some_and(unmet) {
+        let message = "the only expectation that is met here is 100-continue";
+        return Some(HttpError::new(StatusCode::EXPECTATION_FAILED, ErrorCode::Unsupported, message));
+    }
+    // The characters of a host and a port (RFC 3986 section 3.2.2).
+    let of_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    if headers.get(header::HOST).is_some_and(|host| !host.as_bytes().iter().all(of_host)) {
+        let message = "the Host header does not name a host";
+        return Some(HttpError::bad_request(ErrorCode::Unsupported, message));
+    }
+    None
+}
+
+/// The headers of every response, and the end of one to HEAD: it has the length of what GET would bring, and
+/// not a byte of it (RFC 9110 section 9.3.2), which HTTP/2 does not see to by itself.
+fn complete_head(response: &mut Response<ResponseBody>, method: &Method) {
+    let (length, status) = (response.body().size_hint().exact(), response.status());
+    let headers = response.headers_mut();
+    headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    // Whoever pushes a page as a manifest must not get a browser to show it under the registry's name.
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let harmless = HeaderValue::from_static("sandbox; default-src 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, harmless);
+    if method == Method::HEAD {
+        let has_length = !matches!(status, StatusCode::NOT_MODIFIED | StatusCode::NO_CONTENT);
+        if let (true, Some(length)) = (has_length, length) {
+            headers.entry(header::CONTENT_LENGTH).or_insert(HeaderValue::from(length));
+        }
+        *response.body_mut() = ResponseBody::empty();
+    }
 }

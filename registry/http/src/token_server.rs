@@ -6,13 +6,24 @@ use std::{
     time::SystemTime,
 };
 
-use http::request::Parts;
+use http::{StatusCode, header, request::Parts};
 use registry_auth::{
     AuthError, Challenger, GrantedScopes, Identity, IssuedToken, Issuer, Logins, SigningKey, TrustedKeys,
     Verifier,
 };
 
-use crate::{respond::header_text, service::RequestOrigin};
+use registry_core::CoreError;
+use registry_types::ErrorCode;
+use tokio::sync::Semaphore;
+
+use crate::{error::HttpError, respond::header_text, service::RequestOrigin};
+
+/// Signatures made at once. More would take the cores from those who transfer.
+const SIGNATURES_AT_ONCE: usize = 2;
+/// Requests that may wait for one: about a second's worth, so that a fleet that starts at once is served.
+const MOST_ASKING: usize = 1024;
+/// Seconds after which a client may try again.
+const RETRY_AFTER: &str = "1";
 
 /// Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -26,6 +37,9 @@ struct Inner {
     /// With a configured URL; else each challenge names the host that its client asked for.
     challenger: Option<Challenger>,
     logins: Logins,
+    /// Whoever waits for a signature or gets one.
+    asking: Arc<Semaphore>,
+    signing: Arc<Semaphore>,
 }
 
 impl TokenServer {
@@ -46,6 +60,8 @@ impl TokenServer {
             verifier,
             challenger,
             logins: Logins::new()?,
+            asking: Arc::new(Semaphore::new(MOST_ASKING)),
+            signing: Arc::new(Semaphore::new(SIGNATURES_AT_ONCE)),
         })))
     }
 
@@ -68,17 +84,28 @@ impl TokenServer {
     }
 
     /// Signs a token; off the workers, since a signature takes a millisecond of a core.
+    ///
+    /// # Errors
+    /// 503 when too many ask at once.
     pub(crate) async fn issue(
         &self,
         identity: Identity,
         granted: GrantedScopes,
-    ) -> Result<IssuedToken, String> {
+    ) -> Result<IssuedToken, HttpError> {
+        let asking = Arc::clone(&self.0.asking).try_acquire_owned().map_err(|_| {
+            let message = "too many clients ask for a token: try again";
+            let busy = HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message);
+            busy.with_header(header::RETRY_AFTER, RETRY_AFTER)
+        })?;
+        let turn = Arc::clone(&self.0.signing).acquire_owned().await.map_err(internal)?;
         let inner = self.0.clone();
+        // The work goes on if the client hangs up, and keeps its turn until then.
         let issued = tokio::task::spawn_blocking(move || {
+            let _turn = (asking, turn);
             let key = inner.key.read().unwrap_or_else(PoisonError::into_inner).clone();
             inner.issuer.issue_blocking(&key, &identity, &granted, SystemTime::now())
         });
-        issued.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        issued.await.map_err(internal)?.map_err(internal)
     }
 
     /// The challenge for a request: to the configured URL, else to the host that the client itself named.
@@ -87,8 +114,12 @@ impl TokenServer {
             return Some(challenger.clone());
         }
         let host = parts.uri.authority().map(http::uri::Authority::as_str);
-        let host = host.or_else(|| header_text(&parts.headers, &http::header::HOST))?;
+        let host = host.or_else(|| header_text(&parts.headers, &header::HOST))?;
         let scheme = if origin.secure { "https" } else { "http" };
         Challenger::new(&format!("{scheme}://{host}/jwt/auth"), self.service()).ok()
     }
+}
+
+fn internal(error: impl std::fmt::Display) -> HttpError {
+    CoreError::Internal { reason: error.to_string() }.into()
 }

@@ -8,7 +8,7 @@ use registry_metadata::Metadata;
 use serde_json::json;
 
 use super::Answer;
-use crate::respond::Reply;
+use crate::{readiness::Readiness, respond::Reply};
 
 /// An empty object says that this is a registry and the token is good; which rights it gives does not count.
 pub(crate) fn version(access: &Access) -> Answer {
@@ -22,7 +22,10 @@ pub(crate) fn live() -> Answer {
 }
 
 /// A push would be taken.
-pub(crate) async fn ready<M: Metadata, B: BlobStore>(registry: &Registry<M, B>) -> Answer {
-    registry.ready().await?;
+pub(crate) async fn ready<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    readiness: &Readiness,
+) -> Answer {
+    readiness.of(|| registry.ready()).await?;
     Ok(Reply::json(StatusCode::OK, &json!({ "status": "ready" })).done())
 }

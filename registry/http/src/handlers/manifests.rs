@@ -1,6 +1,6 @@
 //! Pulling, pushing and deleting manifests (distribution specification, end-3, end-7, end-9).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
@@ -20,6 +20,7 @@ use crate::{
     query::Query,
     request_body::read_whole,
     respond::{OCI_SUBJECT, OCI_TAG, Reply, entity_tag, header_text, not_modified},
+    room::{Room, SMALL},
 };
 
 /// Most tags of one push by digest; the specification asks for ten.
@@ -33,21 +34,23 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
     (repository, reference): (&RepositoryName, &Reference),
 ) -> Answer {
     let grant = access.grant::<Pull>(repository)?;
-    let mut record = registry.manifest(&grant, reference).await?;
     let accept = Accept::of(headers);
-    // Whoever asks by digest wants exactly those bytes, whatever their type.
-    if reference.tag().is_some() && !accept.allows(&record.media_type) {
-        record = acceptable_child(registry, &grant, &record, &accept).await?.ok_or_else(|| {
-            HttpError::new(
-                StatusCode::NOT_FOUND,
-                ErrorCode::ManifestUnknown,
-                format!(
-                    "the manifest is of type {} and the Accept header does not allow it",
-                    record.media_type
-                ),
-            )
-        })?;
-    }
+    let head = method == Method::HEAD;
+    let mut room: Option<Room> = None;
+    let record = loop {
+        let record = chosen(registry, &grant, reference, &accept).await?;
+        let length = record.bytes.len();
+        if head || length <= SMALL || room.as_ref().is_some_and(|room| room.holds(length)) {
+            break record;
+        }
+        // Who waits for room holds nothing meanwhile, and reads the manifest again.
+        room = Room::now(length);
+        if room.is_some() {
+            break record;
+        }
+        drop(record);
+        room = Some(Room::wait(length).await?);
+    };
     let status =
         if not_modified(headers, &record.digest) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let reply = Reply::new(status).digest(&record.digest).header(header::ETAG, entity_tag(&record.digest));
@@ -57,9 +60,33 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
     let reply = reply
         .header(header::CONTENT_TYPE, record.media_type.as_str())
         .number(header::CONTENT_LENGTH, record.bytes.len() as u64);
-    let body =
-        if method == Method::HEAD { ResponseBody::empty() } else { ResponseBody::full(record.bytes.clone()) };
+    let body = match room {
+        _ if head => ResponseBody::empty(),
+        Some(room) => ResponseBody::full(room.keep(record.bytes.clone())),
+        None => ResponseBody::full(record.bytes.clone()),
+    };
     Ok(reply.body(body).done())
+}
+
+/// The manifest under `reference`, or its child that the client can read.
+async fn chosen<M: Metadata, B: BlobStore>(
+    registry: &Registry<M, B>,
+    grant: &Grant<Pull>,
+    reference: &Reference,
+    accept: &Accept<'_>,
+) -> Result<Arc<ManifestRecord>, HttpError> {
+    let record = registry.manifest(grant, reference).await?;
+    // Whoever asks by digest wants exactly those bytes, whatever their type.
+    if reference.tag().is_none() || accept.allows(&record.media_type) {
+        return Ok(record);
+    }
+    acceptable_child(registry, grant, &record, accept).await?.ok_or_else(|| {
+        HttpError::new(
+            StatusCode::NOT_FOUND,
+            ErrorCode::ManifestUnknown,
+            format!("the manifest is of type {} and the Accept header does not allow it", record.media_type),
+        )
+    })
 }
 
 /// Clients from before multi-platform images ask for an image manifest where an index stands. They run on
@@ -69,7 +96,7 @@ async fn acceptable_child<M: Metadata, B: BlobStore>(
     grant: &Grant<Pull>,
     index: &ManifestRecord,
     accept: &Accept<'_>,
-) -> Result<Option<std::sync::Arc<ManifestRecord>>, HttpError> {
+) -> Result<Option<Arc<ManifestRecord>>, HttpError> {
     let view = ManifestView::parse(&index.bytes, Some(&index.media_type));
     let Ok(view) = view else { return Ok(None) };
     if view.kind != ManifestKind::Index {
@@ -100,8 +127,9 @@ pub(crate) async fn put<M: Metadata, B: BlobStore>(
         .transpose()
         .map_err(|error| invalid(ErrorCode::ManifestInvalid, &error))?;
     let tags = tag_parameters(query, reference)?;
-    let bytes = read_whole(body, headers, registry.limits().manifest_bytes, idle).await?;
-    let push = ManifestPush { reference: reference.clone(), media_type, bytes, tags };
+    // Kept to the end, as its room is.
+    let body = read_whole(body, headers, registry.limits().manifest_bytes, idle).await?;
+    let push = ManifestPush { reference: reference.clone(), media_type, bytes: body.bytes.clone(), tags };
     let pushed = registry.push_manifest(&grant, push).await?;
     let mut reply = Reply::new(StatusCode::CREATED)
         .header(header::LOCATION, format!("/v2/{repository}/manifests/{reference}"))

@@ -49,8 +49,8 @@ pub(crate) async fn issue<M: Metadata, B: BlobStore>(
     })?;
     let form;
     let (parameters, credentials) = if parts.method == Method::POST {
-        let bytes = read_whole(body, &parts.headers, FORM_BYTES, idle).await?;
-        form = Query::parse(&String::from_utf8_lossy(&bytes));
+        let body = read_whole(body, &parts.headers, FORM_BYTES, idle).await?;
+        form = Query::parse(&String::from_utf8_lossy(&body.bytes));
         (&form, form_credentials(&form)?)
     } else {
         (query, basic_credentials(&parts.headers)?)
@@ -73,7 +73,7 @@ pub(crate) async fn issue<M: Metadata, B: BlobStore>(
         Some(account) => Identity::named(account.name.as_str()),
         None => Identity::anonymous(),
     };
-    let issued = server.issue(identity, granted).await.map_err(internal)?;
+    let issued = server.issue(identity, granted).await?;
     let body = serde_json::to_value(&issued).map_err(|error| internal(error.to_string()))?;
     Ok(Reply::json(StatusCode::OK, &body).header(header::CACHE_CONTROL, "no-store").done())
 }

@@ -1,0 +1,7 @@
+//! The HTTP face over the real stores: what goes over the wire, and what hostile peers get.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod hostile;
+mod kit;
+mod wire;
