@@ -2,7 +2,7 @@
 
 use registry_auth::{CatalogGrant, Grant, Pull};
 use registry_blobs::BlobStore;
-use registry_metadata::{Metadata, Page, PageRequest, Referrer};
+use registry_metadata::{Metadata, Page, PageRequest, Referrer, ReferrerMarker, ReferrersRequest};
 use registry_types::{Digest, MediaType, RepositoryName, Tag};
 
 use crate::{CoreError, Registry};
@@ -11,6 +11,13 @@ use crate::{CoreError, Registry};
 pub const LARGEST_PAGE: usize = 10_000;
 /// Entries of a page when the client does not say: what the distribution registry sends.
 const USUAL_PAGE: usize = 1_000;
+/// Most entries of one page of referrers. Each is a descriptor, some 400 bytes without annotations.
+const LARGEST_REFERRERS_PAGE: usize = 1_000;
+/// Bytes at which a page of referrers ends. Entries carry the whole annotations of their manifests, as the
+/// specification demands, so without it one small request would gather gigabytes. A manifest is not refused for
+/// long annotations: a page always has one entry, and that is no longer than a manifest may be, 4 MiB unless
+/// configured. So a page is never longer than the larger of the two.
+const REFERRERS_PAGE_BYTES: usize = 4 << 20;
 
 /// `n` and `last` of a request.
 #[derive(Debug, Clone, Default)]
@@ -44,13 +51,18 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         Ok(self.metadata.repositories(&query.request()).await?)
     }
 
-    /// Manifests that name `subject`; empty when there are none, whether or not the subject exists.
+    /// A page of the manifests that name `subject`, oldest first and behind `after`; empty when there are none,
+    /// whether or not the subject exists. `n`: how many at most; the page may be shorter and is never empty
+    /// while entries follow.
     pub async fn referrers(
         &self,
         grant: &Grant<Pull>,
         subject: &Digest,
         artifact_type: Option<&MediaType>,
-    ) -> Result<Vec<Referrer>, CoreError> {
-        Ok(self.metadata.referrers(grant.repository(), subject, artifact_type).await?)
+        (n, after): (Option<usize>, Option<ReferrerMarker>),
+    ) -> Result<Page<Referrer>, CoreError> {
+        let entries = n.unwrap_or(LARGEST_REFERRERS_PAGE).min(LARGEST_REFERRERS_PAGE);
+        let page = ReferrersRequest { after, entries, bytes: REFERRERS_PAGE_BYTES };
+        Ok(self.metadata.referrers(grant.repository(), subject, artifact_type, &page).await?)
     }
 }

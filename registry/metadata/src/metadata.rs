@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 use crate::{
     AccountRecord, BlobRecord, ManifestRecord, MetadataError, NewManifest, Page, PageRequest, Referrer,
-    RuleRecord, TagRecord, UploadRecord,
+    ReferrersRequest, RuleRecord, TagRecord, UploadRecord,
 };
 
 type Answer<T> = Result<T, MetadataError>;
@@ -82,14 +82,15 @@ pub trait Metadata: Clone + Send + Sync + 'static {
         digest: &Digest,
     ) -> impl Future<Output = Answer<bool>> + Send;
 
-    /// Manifests of the repository whose subject is `subject`, oldest first, whether or not the subject itself
-    /// was pushed.
+    /// A page of the repository's manifests whose subject is `subject`, in the order of their push, whether or
+    /// not the subject itself was pushed.
     fn referrers(
         &self,
         repository: &RepositoryName,
         subject: &Digest,
         artifact_type: Option<&MediaType>,
-    ) -> impl Future<Output = Answer<Vec<Referrer>>> + Send;
+        page: &ReferrersRequest,
+    ) -> impl Future<Output = Answer<Page<Referrer>>> + Send;
 
     /// Tags in byte order; `None` when the repository is unknown.
     fn tags(

@@ -1,12 +1,14 @@
 //! The rows, as values.
 
-use std::fmt;
+use std::{fmt, num::ParseIntError, str::FromStr};
 
 use bytes::Bytes;
 use registry_types::{
-    AccessRule, AccountKind, AccountName, Descriptor, Digest, HashState, ManifestView, MediaType,
-    RepositoryName, Tag, UploadId,
+    AccessRule, AccountKind, AccountName, Digest, HashState, ManifestView, MediaType, RepositoryName, Tag,
+    UploadId,
 };
+use serde::Serialize;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 /// A blob as one repository sees it.
@@ -53,8 +55,51 @@ pub struct Page<T> {
     pub more: bool,
 }
 
-/// One entry of the referrers list, as a descriptor with artifact type and annotations.
-pub type Referrer = Descriptor;
+/// Where an entry stands in the list of referrers. Later pushes stand behind earlier ones; the text form means
+/// nothing to anyone but the store that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReferrerMarker(pub(crate) i64);
+
+impl fmt::Display for ReferrerMarker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for ReferrerMarker {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
+
+/// A page of the referrers list: entries behind `after`. It ends before the entry that would take it past
+/// `entries` or `bytes`, and has one entry at least, so whoever follows the pages comes to their end.
+#[derive(Debug, Clone, Copy)]
+pub struct ReferrersRequest {
+    pub after: Option<ReferrerMarker>,
+    pub entries: usize,
+    /// Of the entries in memory and, nearly, as JSON. Annotations are as long as their client likes.
+    pub bytes: usize,
+}
+
+/// One entry of the referrers list; as JSON a descriptor with artifact type and annotations.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrer {
+    pub media_type: MediaType,
+    pub digest: Digest,
+    /// Length of the manifest, in bytes.
+    pub size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<MediaType>,
+    /// The object as JSON text, which goes to clients as it is: as a map it would take many times its length.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<Box<RawValue>>,
+    #[serde(skip)]
+    pub marker: ReferrerMarker,
+}
 
 /// A tag with what a listing shows.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use registry_auth::{Access, Pull};
 use registry_blobs::BlobStore;
 use registry_core::{PageQuery, Registry};
-use registry_metadata::{Metadata, Page};
+use registry_metadata::{Metadata, Page, Referrer, ReferrerMarker};
 use registry_types::{Digest, ErrorCode, MediaType, ParseError, RepositoryName};
+use serde::Serialize;
 use serde_json::json;
 
 use super::Answer;
@@ -51,21 +52,64 @@ pub(crate) async fn referrers<M: Metadata, B: BlobStore>(
     let filter: Option<MediaType> = parsed(query.get("artifactType"), |error: ParseError| {
         HttpError::bad_request(ErrorCode::ManifestInvalid, error.to_string())
     })?;
-    let manifests = registry.referrers(&access.grant::<Pull>(repository)?, subject, filter.as_ref()).await?;
-    let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": manifests });
+    let n = page_size(query)?;
+    let after: Option<ReferrerMarker> = parsed(given(query, "last"), |_: std::num::ParseIntError| {
+        HttpError::bad_request(
+            ErrorCode::PaginationNumberInvalid,
+            "last does not stand in a Link of this list: follow the Link, or begin without last",
+        )
+    })?;
+    let grant = access.grant::<Pull>(repository)?;
+    let page = registry.referrers(&grant, subject, filter.as_ref(), (n, after)).await?;
+    let path = format!("/v2/{repository}/referrers/{subject}");
+    let next = next_referrers(&path, filter.as_ref(), n, &page);
+    let index =
+        ReferrersIndex { schema_version: 2, media_type: MediaType::OCI_INDEX, manifests: &page.entries };
     let bytes = serde_json::to_vec(&index).unwrap_or_default();
     let mut reply = Reply::new(StatusCode::OK).header(header::CONTENT_TYPE, MediaType::OCI_INDEX);
     if filter.is_some() {
         reply = reply.header(OCI_FILTERS_APPLIED, "artifactType");
     }
-    Ok(reply.body(ResponseBody::full(bytes)).done())
+    Ok(with_link(reply.body(ResponseBody::full(bytes)), next).done())
+}
+
+/// The image index that lists referrers.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReferrersIndex<'p> {
+    schema_version: u32,
+    media_type: &'static str,
+    manifests: &'p [Referrer],
+}
+
+/// The `Link` to the next page of referrers, when there is one. It keeps the filter: all pages are of one list.
+fn next_referrers(
+    path: &str,
+    filter: Option<&MediaType>,
+    n: Option<usize>,
+    page: &Page<Referrer>,
+) -> Option<String> {
+    let last = page.entries.last().filter(|_| page.more)?.marker;
+    let filter = filter
+        .map(|filter| format!("artifactType={}&", utf8_percent_encode(filter.as_str(), NON_ALPHANUMERIC)));
+    let n = n.map(|n| format!("n={n}&"));
+    let (filter, n) = (filter.unwrap_or_default(), n.unwrap_or_default());
+    Some(format!("<{path}?{filter}{n}last={last}>; rel=\"next\""))
 }
 
 fn page_query(query: &Query) -> Result<PageQuery, HttpError> {
-    let n = parsed(query.get("n"), |_: std::num::ParseIntError| {
+    Ok(PageQuery { n: page_size(query)?, last: given(query, "last").map(str::to_owned) })
+}
+
+fn page_size(query: &Query) -> Result<Option<usize>, HttpError> {
+    parsed(query.get("n"), |_: std::num::ParseIntError| {
         HttpError::bad_request(ErrorCode::PaginationNumberInvalid, "n must be a number, zero or more")
-    })?;
-    Ok(PageQuery { n, last: query.get("last").filter(|last| !last.is_empty()).map(str::to_owned) })
+    })
+}
+
+/// A parameter that is there and not empty.
+fn given<'q>(query: &'q Query, name: &str) -> Option<&'q str> {
+    query.get(name).filter(|value| !value.is_empty())
 }
 
 /// The `Link` to the next page (RFC 8288), when there is one.
@@ -82,3 +126,6 @@ fn with_link(reply: Reply, link: Option<String>) -> Reply {
         None => reply,
     }
 }
+
+#[cfg(test)]
+mod tests;

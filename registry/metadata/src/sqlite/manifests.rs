@@ -1,10 +1,10 @@
-//! Manifests, the rows that say what they name, their tags, and referrers.
+//! Manifests, the rows that say what they name, and their tags.
 //!
 //! Bytes are stored once for all repositories. The row goes with the last repository that links it; so do its
 //! references.
 
 use bytes::Bytes;
-use registry_types::{Descriptor, Digest, ManifestView, MediaType, Reference, RepositoryName, Tag};
+use registry_types::{Digest, ManifestView, MediaType, Reference, RepositoryName, Tag};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     columns::{DigestColumn, SizeColumn, TextColumn, TimeColumn},
     repositories,
 };
-use crate::{ManifestRecord, MetadataError, NewManifest, Referrer};
+use crate::{ManifestRecord, MetadataError, NewManifest};
 
 /// What a row of `manifest_references` points at.
 #[derive(Clone, Copy)]
@@ -253,37 +253,4 @@ fn unlink(connection: &Connection, repository: i64, manifest: i64) -> Result<(),
         connection.prepare_cached("DELETE FROM manifests WHERE id = ?1")?.execute([manifest])?;
     }
     Ok(())
-}
-
-pub(super) fn referrers(
-    connection: &Connection,
-    repository: &RepositoryName,
-    subject: &Digest,
-    artifact_type: Option<&MediaType>,
-) -> Result<Vec<Referrer>, MetadataError> {
-    let Some(repository) = repositories::find(connection, repository)? else { return Ok(Vec::new()) };
-    let mut statement = connection.prepare_cached(
-        "SELECT manifests.digest, media_type, length(bytes), artifact_type, annotations
-         FROM repository_manifests JOIN manifests ON manifests.id = repository_manifests.manifest_id
-         WHERE repository_manifests.repository_id = ?1 AND repository_manifests.subject = ?2
-           AND (?3 IS NULL OR artifact_type = ?3)
-         ORDER BY repository_manifests.id",
-    )?;
-    let rows = statement.query_map(
-        params![repository, DigestColumn(*subject), artifact_type.map(MediaType::as_str)],
-        read_referrer,
-    )?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn read_referrer(row: &Row<'_>) -> rusqlite::Result<Referrer> {
-    let media_type = row.get::<_, TextColumn<MediaType>>(1)?.0;
-    let mut referrer =
-        Descriptor::new(media_type, row.get::<_, DigestColumn>(0)?.0, row.get::<_, SizeColumn>(2)?.0);
-    referrer.artifact_type = row.get::<_, Option<TextColumn<_>>>(3)?.map(|column| column.0);
-    let annotations = row.get_ref(4)?.as_str_or_null()?.map(serde_json::from_str).transpose();
-    referrer.annotations = annotations.map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, Box::new(error))
-    })?;
-    Ok(referrer)
 }

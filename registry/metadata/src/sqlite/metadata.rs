@@ -10,11 +10,11 @@ use time::OffsetDateTime;
 
 use super::{
     BlobKey, Changes, ManifestKey, SqliteMetadata, accounts, blobs, cache::Lookup, columns::TimeColumn,
-    manifests, repositories, uploads, writer::Role,
+    manifests, referrers, repositories, uploads, writer::Role,
 };
 use crate::{
     AccountRecord, BlobRecord, ManifestRecord, Metadata, MetadataError, NewManifest, Page, PageRequest,
-    Referrer, RuleRecord, TagRecord, UploadRecord,
+    Referrer, ReferrersRequest, RuleRecord, TagRecord, UploadRecord,
 };
 
 type Answer<T> = Result<T, MetadataError>;
@@ -145,10 +145,12 @@ impl Metadata for SqliteMetadata {
         repository: &RepositoryName,
         subject: &Digest,
         artifact_type: Option<&MediaType>,
-    ) -> Answer<Vec<Referrer>> {
+        page: &ReferrersRequest,
+    ) -> Answer<Page<Referrer>> {
         let (repository, subject, artifact_type) = (repository.clone(), *subject, artifact_type.cloned());
+        let page = *page;
         self.read(move |connection| {
-            manifests::referrers(connection, &repository, &subject, artifact_type.as_ref())
+            referrers::list(connection, &repository, &subject, artifact_type.as_ref(), page)
         })
         .await
     }

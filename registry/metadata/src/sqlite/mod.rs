@@ -16,6 +16,7 @@ mod error;
 mod manifests;
 mod metadata;
 mod readers;
+mod referrers;
 mod repositories;
 mod schema;
 #[cfg(test)]

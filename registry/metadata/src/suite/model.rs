@@ -9,7 +9,11 @@ use std::{
 use proptest::test_runner::{Config, TestRunner};
 use registry_types::Digest;
 
-use super::{operations::*, runtime, samples::page};
+use super::{
+    operations::*,
+    runtime,
+    samples::{all_referrers, page},
+};
 use crate::{BlobRecord, Metadata, MetadataError, NewManifest};
 
 /// Sequences tried, and operations in the longest.
@@ -221,8 +225,8 @@ async fn compare_repository<M: Metadata>(store: &M, number: usize, known: Option
         let expected = expected.map(|manifest| (manifest.bytes, manifest.view.media_type));
         assert_eq!(found.map(|record| (record.bytes.clone(), record.media_type.clone())), expected);
     }
-    let referrers = store.referrers(&name, &digest_of(0), None).await.unwrap();
-    let referrers: Vec<Digest> = referrers.into_iter().map(|referrer| referrer.digest).collect();
+    let referrers = store.referrers(&name, &digest_of(0), None, &all_referrers()).await.unwrap();
+    let referrers: Vec<Digest> = referrers.entries.into_iter().map(|referrer| referrer.digest).collect();
     let expected = known.manifests.iter().filter(|manifest| [1, 2].contains(*manifest));
     assert_eq!(referrers, expected.map(|manifest| digest_of(*manifest)).collect::<Vec<_>>());
 }

@@ -1,10 +1,10 @@
 //! Referrers, as "Listing Referrers" of the distribution specification asks.
 
-use registry_types::{Digest, MediaType, RepositoryName};
+use registry_types::{Descriptor, Digest, MediaType, RepositoryName};
 use serde_json::{Value, json};
 
 use super::samples::*;
-use crate::{BlobRecord, Metadata, NewManifest};
+use crate::{BlobRecord, Metadata, NewManifest, Page, Referrer, ReferrerMarker, ReferrersRequest};
 
 fn subject() -> BlobRecord {
     blob("a subject that is never pushed")
@@ -35,8 +35,64 @@ async fn digests<M: Metadata>(
     artifact_type: Option<&str>,
 ) -> Vec<Digest> {
     let artifact_type = artifact_type.map(parse::<MediaType>);
-    let listed = store.referrers(repository, &subject().digest, artifact_type.as_ref()).await.unwrap();
-    listed.into_iter().map(|referrer| referrer.digest).collect()
+    let listed =
+        store.referrers(repository, &subject().digest, artifact_type.as_ref(), &all_referrers()).await;
+    let listed = listed.unwrap();
+    assert!(!listed.more);
+    listed.entries.into_iter().map(|referrer| referrer.digest).collect()
+}
+
+/// The lengths of the pages from the first to the last, and the entries of all.
+async fn paged(page: impl AsyncFn(Option<ReferrerMarker>) -> Page<Referrer>) -> (Vec<usize>, Vec<Digest>) {
+    let (mut lengths, mut listed, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let page = page(after).await;
+        lengths.push(page.entries.len());
+        after = page.entries.last().map(|last| last.marker);
+        listed.extend(page.entries.iter().map(|referrer| referrer.digest));
+        if !page.more {
+            return (lengths, listed);
+        }
+        assert!(!page.entries.is_empty(), "an empty page that is not the last");
+    }
+}
+
+pub async fn referrers_are_paged_by_number_and_by_length<M: Metadata>(store: M) {
+    let here = repository("team/app");
+    let mut expected = Vec::new();
+    for number in 0..6 {
+        let extra = json!({ "annotations": { "k": "x".repeat(if number == 3 { 9_000 } else { 2_000 }) } });
+        expected.push(pushed_referrer(&store, &here, &format!("referrer {number}"), extra).await.digest);
+    }
+    let kind = parse::<MediaType>(MediaType::OCI_CONFIG);
+    for (entries, bytes, lengths) in [
+        (6, 1 << 20, &[6][..]),
+        (4, 1 << 20, &[4, 2]),
+        (1, 1 << 20, &[1; 6]),
+        // One entry at least, whatever the bounds.
+        (0, 1 << 20, &[1; 6]),
+        (6, 0, &[1; 6]),
+        // Two small ones fit; the long one stands alone.
+        (6, 5_000, &[2, 1, 1, 2]),
+    ] {
+        for filter in [None, Some(&kind)] {
+            let found = paged(async |after| {
+                let page = ReferrersRequest { after, entries, bytes };
+                store.referrers(&here, &subject().digest, filter, &page).await.unwrap()
+            });
+            assert_eq!(found.await, (lengths.to_vec(), expected.clone()), "{entries} entries, {bytes} bytes");
+        }
+    }
+    // What is pushed or removed meanwhile moves no other entry.
+    let first = ReferrersRequest { after: None, entries: 2, bytes: 1 << 20 };
+    let page = store.referrers(&here, &subject().digest, None, &first).await.unwrap();
+    assert!(store.delete_manifest(&here, &expected[1]).await.unwrap());
+    let late = pushed_referrer(&store, &here, "late", json!({})).await.digest;
+    let after = page.entries.last().map(|last| last.marker);
+    let rest = ReferrersRequest { after, ..all_referrers() };
+    let rest = store.referrers(&here, &subject().digest, None, &rest).await.unwrap();
+    let rest: Vec<Digest> = rest.entries.into_iter().map(|referrer| referrer.digest).collect();
+    assert_eq!(rest, [&expected[2..], &[late]].concat());
 }
 
 pub async fn referrers_come_in_the_order_of_their_push<M: Metadata>(store: M) {
@@ -93,13 +149,17 @@ pub async fn referrers_carry_what_the_specification_asks<M: Metadata>(store: M) 
     let index = manifest(&here, &index, &[]);
     store.put_manifest(index.clone()).await.unwrap();
 
-    let listed = store.referrers(&here, &subject().digest, None).await.unwrap();
+    let listed = store.referrers(&here, &subject().digest, None, &all_referrers()).await.unwrap().entries;
     let [first, second] = listed.as_slice() else { panic!("{listed:?}") };
     assert_eq!((first.digest, first.size), (full.digest, full.bytes.len() as u64));
     assert_eq!(first.media_type, full.view.media_type);
     assert_eq!(first.artifact_type, full.view.artifact_type);
-    assert_eq!(first.annotations.as_ref(), Some(&full.view.annotations));
+    let annotations = first.annotations.as_ref().map(|text| serde_json::from_str(text.get()).unwrap());
+    assert_eq!(annotations.as_ref(), Some(&full.view.annotations));
+    let json: Descriptor = serde_json::from_value(serde_json::to_value(first).unwrap()).unwrap();
+    assert_eq!((json.digest, json.size, json.media_type), (first.digest, first.size, full.view.media_type));
+    assert_eq!((json.artifact_type, json.annotations), (full.view.artifact_type, annotations));
     // An index without a type of its own has none; no annotations are no field.
     assert_eq!((second.digest, &second.media_type), (index.digest, &index.view.media_type));
-    assert_eq!((&second.artifact_type, &second.annotations), (&None, &None));
+    assert_eq!((&second.artifact_type, second.annotations.is_none()), (&None, true));
 }

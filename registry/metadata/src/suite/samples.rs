@@ -6,7 +6,7 @@ use bytes::Bytes;
 use registry_types::{Algorithm, Digest, ManifestView, MediaType, RepositoryName, Tag};
 use serde_json::{Value, json};
 
-use crate::{BlobRecord, Metadata, NewManifest, PageRequest};
+use crate::{BlobRecord, Metadata, NewManifest, PageRequest, ReferrersRequest};
 
 /// Parses a text known to be well formed.
 pub fn parse<T: FromStr>(text: &str) -> T {
@@ -23,6 +23,11 @@ pub fn tag(name: &str) -> Tag {
 
 pub fn page(after: Option<&str>, limit: usize) -> PageRequest {
     PageRequest { after: after.map(str::to_owned), limit }
+}
+
+/// The first page of referrers, long enough for the samples.
+pub fn all_referrers() -> ReferrersRequest {
+    ReferrersRequest { after: None, entries: 100, bytes: 1 << 20 }
 }
 
 /// A blob whose content is `text`.

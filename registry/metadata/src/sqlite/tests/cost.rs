@@ -3,9 +3,9 @@
 use rusqlite::{Connection, StatementStatus, params};
 
 use crate::{
-    PageRequest,
-    sqlite::{repositories, schema},
-    suite::samples::repository,
+    PageRequest, ReferrerMarker, ReferrersRequest,
+    sqlite::{columns::DigestColumn, referrers, repositories, schema},
+    suite::samples::{blob, repository},
 };
 
 /// A database with as many repositories, and as many tags in the first of them.
@@ -65,6 +65,33 @@ fn a_page_costs_the_same_however_long_the_list() {
             run(repositories::TAG_RECORD_PAGE, &page),
             run(repositories::TAG_RECORD_PAGE, &middle),
         ]
+    });
+    assert_eq!(costs[0], costs[1]);
+    assert!(costs[0].iter().all(|steps| (1..200).contains(steps)), "{costs:?}");
+}
+
+#[test]
+fn a_page_of_referrers_costs_the_same_however_many_there_are() {
+    let subject = blob("a subject").digest;
+    let costs = [10, 100_000].map(|count| {
+        let connection = filled(count);
+        let fill = [
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
+             INSERT INTO manifests
+             SELECT i, (SELECT digest FROM manifests WHERE id = 1), 'a/b' || i, ?1, '{}', 1, x'' FROM n",
+            "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
+             INSERT INTO repository_manifests SELECT i, 1, i, ?1, 0 FROM n",
+        ];
+        connection.execute(fill[0], params!["a/b", count]).unwrap();
+        connection.execute(fill[1], params![DigestColumn(subject), count]).unwrap();
+        [0, i64::from(count) / 2].map(|after| {
+            let page = ReferrersRequest { after: Some(ReferrerMarker(after)), entries: 3, bytes: usize::MAX };
+            steps(&connection, referrers::PAGE, || {
+                let page =
+                    referrers::list(&connection, &repository("r000001"), &subject, None, page).unwrap();
+                assert!(page.more && page.entries.len() == 3);
+            })
+        })
     });
     assert_eq!(costs[0], costs[1]);
     assert!(costs[0].iter().all(|steps| (1..200).contains(steps)), "{costs:?}");
