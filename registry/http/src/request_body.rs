@@ -175,6 +175,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_without_a_length_is_limited() {
+        let _alone = crate::room::ALONE.lock().await;
         let error = read_whole(trickle(300 << 10), &HeaderMap::new(), 1 << 20, IDLE).await;
         assert_eq!(error.expect_err("too large").status, StatusCode::PAYLOAD_TOO_LARGE);
         let error = read_whole(trickle(1), &announced(2 << 20), 1 << 20, IDLE).await;

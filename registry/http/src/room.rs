@@ -76,12 +76,17 @@ impl AsRef<[u8]> for Kept {
     }
 }
 
+/// Held by tests that take room: it is one for the whole process.
+#[cfg(test)]
+pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn room_is_bounded_and_comes_back_with_the_last_slice() {
+        let _alone = ALONE.lock().await;
         let slice = {
             let room = Room::wait(ROOM * 2).await.expect("more than all is all");
             let bytes = room.keep(Bytes::from_static(b"manifest"));
