@@ -79,7 +79,7 @@ impl Writer<'_> {
         match self.random.random_range(0..100) {
             0..4 => self.cancel(session),
             4..14 if length > 1 => self.cut_append(session, length),
-            14..24 if session.left() < 1 << 20 && session.may_reach == session.acknowledged => {
+            14..50 if session.left() < 3 << 20 && session.may_reach == session.acknowledged => {
                 let last = session.chunk(session.left());
                 self.complete(session, &last)
             }
