@@ -301,16 +301,23 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn no_more_than_two_turns_are_taken_even_by_clients_that_hang_up() {
-        let logins = Logins::new().unwrap();
-        let slow = bcrypt::hash("right", 10).unwrap().parse::<PasswordHash>().unwrap();
-        let mut hung_up = Vec::new();
-        for _ in 0..2 {
-            let (logins, slow) = (logins.clone(), slow.clone());
-            hung_up.push(tokio::spawn(async move { login(&logins, "wrong", Some(&slow)).await }));
-        }
-        while logins.0.turns.available_permits() > 0 {
-            time::sleep(Duration::from_millis(1)).await;
-        }
+        // Long enough that what is looked at happens meanwhile, on a busy machine too.
+        let slow = bcrypt::hash("right", 12).unwrap().parse::<PasswordHash>().unwrap();
+        let (logins, hung_up) = loop {
+            let logins = Logins::new().unwrap();
+            let attempt = |_| {
+                let (logins, slow) = (logins.clone(), slow.clone());
+                tokio::spawn(async move { login(&logins, "wrong", Some(&slow)).await })
+            };
+            let attempts: Vec<_> = (0..2).map(attempt).collect();
+            while logins.0.turns.available_permits() > 0 && attempts.iter().any(|task| !task.is_finished()) {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+            // One may be done before the other begins; then both begin again.
+            if logins.0.turns.available_permits() == 0 {
+                break (logins, attempts);
+            }
+        };
         hung_up.iter().for_each(tokio::task::JoinHandle::abort);
         assert_eq!(logins.0.turns.available_permits(), 0, "a turn was given up before its hash was done");
         let both = logins.0.turns.acquire_many(u32::try_from(HASHES_AT_ONCE).unwrap()).await.unwrap();

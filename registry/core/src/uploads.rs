@@ -159,6 +159,12 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     ) -> Result<(), CoreError> {
         let mut writer = self.blobs.resume(record.id, &record.progress).await?;
         receive_unrecorded(&mut writer, chunks).await?;
+        // What was acknowledged must outlive a crash inside the commit, when the bytes are a blob already and not
+        // linked: a record that covers the whole of them lets the store find them again.
+        if record.progress.length > 0 && writer.length() > record.progress.length {
+            let progress = writer.checkpoint().await?;
+            self.save_progress(record.id, &progress).await?;
+        }
         let blob = BlobRecord { digest: expected, size: writer.commit(&expected).await? };
         Ok(self.metadata.link_blob(&record.repository, &blob, Some(&record.id)).await?)
     }

@@ -100,27 +100,54 @@ impl Session {
         }
         let hasher = DigestHasher::restore(progress).ok_or_else(lost)?;
         let begun = progress.length > 0;
-        let file = OpenOptions::new().read(true).write(true).create(!begun).truncate(false).open(&self.path);
-        let file = match file {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && begun => return Err(lost()),
-            file => file.map_err(|error| self.failed("open", &error))?,
+        let open =
+            || OpenOptions::new().read(true).write(true).create(!begun).truncate(false).open(&self.path);
+        let (mut made_again, mut opened) = (false, open());
+        if let Ok(file) = &opened {
+            let metadata = file.metadata().map_err(|error| self.failed("read the length of", &error))?;
+            // A second name is a blob's, left by a crash inside a rename made of two steps: hands off its bytes.
+            if metadata.nlink() > 1 {
+                fs::remove_file(&self.path).map_err(|error| self.failed("remove", &error))?;
+                if !begun {
+                    return Err(lost());
+                }
+                opened = open();
+            }
+        }
+        let whole = match &opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(self.failed("open", error)),
+            Ok(file) => file.metadata().is_ok_and(|metadata| metadata.len() >= progress.length),
         };
+        if !whole {
+            self.copy_back_blocking(&hasher)?;
+            (made_again, opened) = (true, open());
+        }
+        let file = opened.map_err(|error| self.failed("open", &error))?;
         let metadata = file.metadata().map_err(|error| self.failed("read the length of", &error))?;
-        // A second name is a blob's, left by a crash inside a rename made of two steps: hands off its bytes.
-        if metadata.nlink() > 1 {
-            fs::remove_file(&self.path).map_err(|error| self.failed("remove", &error))?;
-            return Err(lost());
-        }
-        if metadata.len() < progress.length {
-            return Err(lost());
-        }
         if metadata.len() > progress.length {
             file.set_len(progress.length).map_err(|error| self.failed("cut", &error))?;
         }
         // Recorded progress came from a checkpoint, and that made the name durable.
-        sync.named = begun;
+        sync.named = begun && !made_again;
         let written_back = progress.length;
         *lock(&self.ingest) = Some(Ingest { file: Arc::new(file), hasher, written_back });
+        Ok(())
+    }
+
+    /// Makes the session's file again from the blob that it became: a crash after the rename and before anybody was
+    /// told leaves a blob without a link, and a client that was promised its bytes. The hash state proves that they
+    /// are the same. A crash inside the copy leaves a short file, which is made again.
+    fn copy_back_blocking(&self, hasher: &DigestHasher) -> Result<(), BlobError> {
+        let data = self.shared.layout.blob_directory(&hasher.clone().finish()).join("data");
+        let lost = || BlobError::UploadLost { id: self.id };
+        match fs::metadata(&data) {
+            Ok(stored) if stored.len() == hasher.length() => {}
+            Ok(_) => return Err(lost()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(lost()),
+            Err(error) => return Err(self.failed("look for the blob of", &error)),
+        }
+        fs::copy(&data, &self.path).map_err(|error| self.failed("copy back", &error))?;
         Ok(())
     }
 

@@ -228,6 +228,39 @@ async fn a_session_file_that_is_a_blob_too_is_not_cut() {
     assert!(!session.exists());
 }
 
+/// A crash after the rename and before the link: the record of the session is still there, its file is not.
+#[tokio::test]
+async fn a_session_that_became_a_blob_goes_on() {
+    let bytes = content(100_000, 7);
+    let digest = Digest::sha256(&bytes);
+    for left in ["nothing", "a second name", "a copy that was cut"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = open(folder.path()).await;
+        let id = UploadId::random();
+        let mut writer = store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
+        writer.write(Bytes::from(bytes.clone())).await.expect("written");
+        let progress = writer.checkpoint().await.expect("durable");
+        writer.commit(&digest).await.expect("stored");
+        drop(store);
+        let (blob, session) = (blob_file(folder.path(), &digest), session_file(folder.path(), id));
+        match left {
+            "nothing" => {}
+            "a second name" => fs::hard_link(&blob, &session).expect("linked"),
+            _ => fs::write(&session, &bytes[..10]).expect("written"),
+        }
+        let store = open(folder.path()).await;
+        let mut writer = store.resume(id, &progress).await.expect(left);
+        writer.write(Bytes::from_static(b"more")).await.expect("written");
+        let longer = [bytes.as_slice(), b"more"].concat();
+        writer.commit(&Digest::sha256(&longer)).await.expect("stored");
+        let stored = store.open(&digest).await.expect("answers").expect("there");
+        assert!(suite::read(&stored).expect("readable") == bytes, "{left}: the blob was changed");
+        fs::remove_file(&blob).expect("removed");
+        let error = store.resume(UploadId::random(), &progress).await.expect_err("nothing is there");
+        assert!(matches!(error, BlobError::UploadLost { .. }), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn an_adopted_tree_is_read_as_it_is() {
     let folder = tempfile::tempdir().expect("a temporary folder");
