@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 fn workspace_tests() -> Result<()> {
     // The whole-product tests start the binary; cargo builds it for them only when asked.
     let product = shell::build_product(false)?;
-    let mut tests = shell::cargo(&["test", "--workspace", "--all-features"]);
+    let mut tests = shell::cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
     let tools = fixtures::tools()?;
     tests.env("SLIPWAY_BINARY", product).env("SLIPWAY_CONTAINERD2", fixtures::containerd::folder(&tools));
     shell::run(tests.env("SLIPWAY_TOOLS", tools))
