@@ -117,6 +117,10 @@ impl Server {
 
     /// Serves until `stop` is cancelled and everything in hand has ended.
     pub async fn serve(self, stop: CancellationToken) {
+        // Before the first client: none may be told of an upload that the last run left half-ended.
+        if let Err(error) = self.registry.recover_uploads().await {
+            tracing::error!(%error, "cannot bring the uploads of the last run in order");
+        }
         let sweeper = self.registry.clone();
         let watched = (self.tokens, self.tls);
         let listener_tls = watched.1.as_ref().map(|(sender, _)| ListenerTls {
