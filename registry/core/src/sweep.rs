@@ -7,7 +7,7 @@ use registry_blobs::BlobStore;
 use registry_metadata::Metadata;
 use time::OffsetDateTime;
 
-use crate::{CoreError, Recovered, Registry};
+use crate::{CoreError, Registry};
 
 /// How often a server sweeps.
 const INTERVAL: Duration = Duration::from_secs(3600);
@@ -54,15 +54,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         Ok(swept)
     }
 
-    /// Recovers, then sweeps now and then, for ever. A failing sweep is logged and tried again next time.
+    /// Sweeps now and then, for ever. A failing sweep is logged and tried again next time.
     pub async fn keep_swept(&self) {
-        match self.recover_uploads().await {
-            Ok(recovered) if recovered == Recovered::default() => {}
-            Ok(Recovered { removed, cut, lost }) => {
-                tracing::info!(removed, cut, lost, "gave back the room of uploads that an earlier run left");
-            }
-            Err(error) => tracing::warn!(%error, "cannot give back the room of an earlier run's uploads"),
-        }
         let mut interval = tokio::time::interval(INTERVAL);
         loop {
             interval.tick().await;

@@ -10,7 +10,7 @@ use std::{
 
 use registry_auth::{GitLab, GitLabConfig, Issuer, KeyStore, Logins, Secret, Verifier};
 use registry_blobs::LocalBlobs;
-use registry_core::Registry;
+use registry_core::{Recovered, Registry};
 use registry_http::{Authenticator, ListenerTls, TokenServer};
 use registry_io::DirectoryLock;
 use registry_metadata::{AccountRecord, Metadata, SqliteMetadata};
@@ -118,8 +118,12 @@ impl Server {
     /// Serves until `stop` is cancelled and everything in hand has ended.
     pub async fn serve(self, stop: CancellationToken) {
         // Before the first client: none may be told of an upload that the last run left half-ended.
-        if let Err(error) = self.registry.recover_uploads().await {
-            tracing::error!(%error, "cannot bring the uploads of the last run in order");
+        match self.registry.recover_uploads().await {
+            Ok(recovered) if recovered == Recovered::default() => {}
+            Ok(Recovered { removed, cut, lost }) => {
+                tracing::info!(removed, cut, lost, "gave back the room of uploads that an earlier run left");
+            }
+            Err(error) => tracing::error!(%error, "cannot bring the uploads of an earlier run in order"),
         }
         let sweeper = self.registry.clone();
         let watched = (self.tokens, self.tls);
