@@ -9,6 +9,7 @@ mod chain;
 mod command_line;
 mod containerd;
 mod crane;
+mod demo;
 mod docker;
 mod full_disk;
 mod gitlab;

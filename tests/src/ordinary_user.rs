@@ -5,6 +5,7 @@ use std::{
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result};
@@ -16,6 +17,9 @@ use crate::{binary, is_root, program, run, skip};
 const FIRST_SUBORDINATE_ID: u32 = 900_000_000;
 /// As many as images need: ids up to 65535.
 const SUBORDINATE_IDS: u32 = 65_536;
+
+/// Accounts made by this process: tests run at the same time, and each has its own.
+static ACCOUNTS: AtomicU32 = AtomicU32::new(0);
 
 /// The account, its home, and our binary where it may execute it.
 #[derive(Debug)]
@@ -34,7 +38,8 @@ impl OrdinaryUser {
             return Ok(None);
         }
         let home = tempfile::Builder::new().prefix("slipway-home-").tempdir()?;
-        let name = format!("slipway-{}", std::process::id());
+        let number = ACCOUNTS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("slipway-{}-{number}", std::process::id());
         // Without `--system` useradd would give a range that other accounts' ranges decide about.
         let mut add = Command::new("/usr/sbin/useradd");
         add.args(["--system", "--no-create-home", "--user-group", "--shell", "/bin/sh", "--home-dir"]);
@@ -59,7 +64,13 @@ impl OrdinaryUser {
         self.home.path()
     }
 
-    fn program(&self) -> PathBuf {
+    /// The numbers of user and group.
+    pub fn ids(&self) -> (u32, u32) {
+        (self.user, self.group)
+    }
+
+    /// Our binary where this user may execute it.
+    pub fn program(&self) -> PathBuf {
         self.home().join("slipway")
     }
 

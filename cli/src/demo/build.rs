@@ -12,7 +12,7 @@ use builder_engine::{
 };
 use builder_store::Store;
 use registry_client::{Client, Credentials};
-use registry_types::{Digest, ImageReference, ManifestView, RegistryHost};
+use registry_types::{Digest, ImageReference, ManifestView};
 
 use super::failed;
 use crate::failure::Failure;
@@ -54,11 +54,6 @@ impl Builder {
 
     pub(super) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::builder().credentials(self.credentials.clone()).build()?)
-    }
-
-    pub(super) async fn log_in(&self, host: &RegistryHost) -> Result<(), Failure> {
-        self.client()?.check(host).await?;
-        Ok(())
     }
 
     /// Builds `context`, pushes it under `names`, and gives the digest that the registry confirmed for each.

@@ -4,6 +4,7 @@
 mod base;
 mod build;
 mod cluster;
+mod login;
 mod registry;
 mod table;
 
@@ -62,10 +63,12 @@ async fn show(port: u16, place: &Path) -> Result<Table, Failure> {
 }
 
 async fn chain(table: &mut Table, registry: &DemoRegistry, place: &Path) -> Result<(), Failure> {
-    let credentials = table.step("make a robot and a rule for it", registry.add_robot()).await?;
-    table.note("may pull and push demo/**".to_owned());
+    let login = table.step("make a user and a rule for it", registry.add_user()).await?;
+    table.note(format!("{} may pull and push demo/**", login.user));
+    let docker = place.join("docker");
+    let credentials = table.step("log in", login.log_in(&docker)).await?;
+    table.note(format!("kept as docker login does, in {}", docker.join("config.json").display()));
     let builder = Builder::open(&place.join("builder"), credentials)?;
-    table.step("log in", builder.log_in(registry.host())).await?;
 
     let name = |path: &str, tag: &str| -> Result<ImageReference, Failure> {
         let tag: Tag = tag.parse().map_err(failed)?;
@@ -138,9 +141,10 @@ impl Place {
                 })?;
                 Ok("nothing is left on disk".to_owned())
             }
-            Self::Kept(path) => {
-                Ok(format!("{} holds the registry's data and the builder's store", path.display()))
-            }
+            Self::Kept(path) => Ok(format!(
+                "{} holds the registry's data, the user's login and the builder's store",
+                path.display()
+            )),
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use registry_client::{Credential, Credentials, Secret as ClientSecret};
+use registry_client::Secret as ClientSecret;
 use registry_server::{Administration, Config, NewAccount, Overrides, Secret, Server, ServerError};
-use registry_types::{AccessRule, AccountKind, RegistryHost, Subject};
+use registry_types::{AccessRule, AccountKind, AccountName, RegistryHost, Subject};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::failed;
+use super::{failed, login::Login};
 use crate::failure::Failure;
+
+/// The user that builds, pushes and pulls.
+const USER: &str = "demo";
 
 #[derive(Debug)]
 pub(super) struct DemoRegistry {
@@ -47,22 +50,25 @@ impl DemoRegistry {
         }
     }
 
-    /// Makes the robot `demo` and gives its login.
-    pub(super) async fn add_robot(&self) -> Result<Credentials, Failure> {
+    /// Makes the user of the demo, as `slipway registry user add` and `rule add` do beside a running registry.
+    pub(super) async fn add_user(&self) -> Result<Login, Failure> {
         let administration = Administration::open(&self.data).await?;
         let password = Secret::generate().map_err(failed)?;
-        let login =
-            Credential::Basic { user: "demo".to_owned(), password: ClientSecret::new(password.expose()) };
-        let name = "demo".parse().map_err(failed)?;
-        let account = NewAccount { name, kind: AccountKind::Robot, admin: false, password, replace: false };
-        administration.add_account(account).await?;
+        let login = Login {
+            host: self.host.clone(),
+            user: USER.to_owned(),
+            password: ClientSecret::new(password.expose()),
+        };
+        let name: AccountName = USER.parse().map_err(failed)?;
         let rule = AccessRule {
-            subject: Subject::Account("demo".parse().map_err(failed)?),
+            subject: Subject::Account(name.clone()),
             pattern: "demo/**".parse().map_err(failed)?,
             actions: "pull,push".parse().map_err(failed)?,
         };
+        let account = NewAccount { name, kind: AccountKind::User, admin: false, password, replace: false };
+        administration.add_account(account).await?;
         administration.add_rule(&rule).await?;
-        Ok(Credentials::none().with(self.host.clone(), login))
+        Ok(login)
     }
 
     pub(super) async fn stop(self) {
