@@ -134,8 +134,8 @@ fn a_ci_job_pushes_three_tags_of_one_digest() -> Result<()> {
 
     let mut command = Command::new(&crane);
     command.env("DOCKER_CONFIG", builder.home().join("crane"));
-    command.args(["auth", "login", &name, "--username", "gitlab-ci-token", "--password", password]);
-    run(&mut command, b"")?.ok()?;
+    command.args(["auth", "login", &name, "--username", "gitlab-ci-token", "--password-stdin"]);
+    run(&mut command, password.as_bytes())?.ok()?;
     let asked = |arguments: &[&str]| -> Result<String> {
         let mut command = Command::new(&crane);
         let said =
