@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use builder_plan::{CopyFrom, CopyPath, CopyStep, Ownership, Principal, StageId};
 use builder_runtime::resolve_owner;
@@ -96,9 +96,8 @@ impl Session {
                         None => paths.extend(expand_wildcards(tree, path.pattern.as_bytes(), select)?),
                     }
                 }
-                let mut digests = session.file_digests.lock().unwrap_or_else(PoisonError::into_inner);
                 let options = ChecksumOptions { select, with_owner };
-                let content = checksum(tree, &paths, &options, &mut digests)?;
+                let content = checksum(tree, &paths, &options, &session.file_digests)?;
                 Ok::<_, StepProblem>((paths, content))
             })?;
             Ok(Selected { source, paths, content })

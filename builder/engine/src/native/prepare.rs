@@ -58,7 +58,7 @@ impl Prepared {
             layers: Mutex::default(),
             layers_at_once: Semaphore::new(LAYERS_AT_ONCE),
             layer_sender: layers,
-            file_digests: Mutex::new(file_digests),
+            file_digests,
             tier: OnceCell::new(),
         };
         (session, plan)

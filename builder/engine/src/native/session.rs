@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use builder_output::BlobFetcher;
 use builder_plan::{ImageUse, StageId, Step};
@@ -48,7 +48,7 @@ pub(super) struct Session {
     pub(super) layers: Mutex<Vec<LayerSlot>>,
     pub(super) layers_at_once: Semaphore,
     pub(super) layer_sender: Option<LayerSender>,
-    pub(super) file_digests: Mutex<StatCache>,
+    pub(super) file_digests: StatCache,
     pub(super) tier: OnceCell<Tier>,
 }
 
@@ -109,8 +109,8 @@ impl Session {
     pub(super) async fn save_file_digests(self: &Arc<Self>) {
         let session = Arc::clone(self);
         let saved = blocking("remembering digests of files", move || {
-            let digests = session.file_digests.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok::<_, EngineError>(digests.save(&Self::file_digests_path(session.store()))?)
+            let path = Self::file_digests_path(session.store());
+            Ok::<_, EngineError>(session.file_digests.save(&path)?)
         });
         if let Err(error) = saved.await {
             self.events.warn(format!("digests of files are not remembered: {error}"));

@@ -46,7 +46,7 @@ pub fn checksum(
     tree: &Tree,
     paths: &[Vec<u8>],
     options: &ChecksumOptions<'_>,
-    cache: &mut StatCache,
+    cache: &StatCache,
 ) -> Result<Digest> {
     let mut checksummer = Checksummer { tree, options, cache, buffer: vec![0; READ_BUFFER] };
     let mut all = Framed::new(b"selection");
@@ -73,7 +73,7 @@ pub fn checksum(
 struct Checksummer<'a> {
     tree: &'a Tree,
     options: &'a ChecksumOptions<'a>,
-    cache: &'a mut StatCache,
+    cache: &'a StatCache,
     buffer: Vec<u8>,
 }
 

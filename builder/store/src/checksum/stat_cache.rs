@@ -3,11 +3,14 @@
 //! A file is the same if device, inode, size, and both its times to the nanosecond are; the time of the inode's change
 //! cannot be set by programs. A file that changed within the last moments before it was read is not remembered, since
 //! a second change in the same tick of the clock would not show.
+//!
+//! Any number of threads share a cache: it is locked while a digest is looked up or put in, never while a file is read.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use registry_types::{Algorithm, Digest};
@@ -31,6 +34,11 @@ type Key = [u64; FIELDS];
 /// Digests by what the system says of the file.
 #[derive(Debug, Default)]
 pub struct StatCache {
+    files: Mutex<Files>,
+}
+
+#[derive(Debug, Default)]
+struct Files {
     known: HashMap<Key, Digest>,
     /// What this build asked for; only that is saved, so files that are gone are forgotten.
     used: HashMap<Key, Digest>,
@@ -56,12 +64,12 @@ impl StatCache {
             }
             Some((key, Digest::from_bytes(Algorithm::Sha256, digest)?))
         });
-        Ok(Self { known: known.collect(), used: HashMap::new() })
+        Ok(Self { files: Mutex::new(Files { known: known.collect(), used: HashMap::new() }) })
     }
 
     /// Writes what this build used, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut entries: Vec<_> = self.used.iter().collect();
+        let mut entries: Vec<_> = self.files().used.iter().map(|(key, digest)| (*key, *digest)).collect();
         entries.sort();
         entries.truncate(MAX_FILES);
         let mut content = MAGIC.to_vec();
@@ -80,18 +88,23 @@ impl StatCache {
         Ok(())
     }
 
-    pub(super) fn get(&mut self, metadata: &Metadata) -> Option<Digest> {
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, metadata: &Metadata) -> Option<Digest> {
         let key = key(metadata);
-        let digest = *self.used.get(&key).or_else(|| self.known.get(&key))?;
-        self.used.insert(key, digest);
+        let mut files = self.files();
+        let digest = *files.used.get(&key).or_else(|| files.known.get(&key))?;
+        files.used.insert(key, digest);
         Some(digest)
     }
 
-    pub(super) fn insert(&mut self, metadata: &Metadata, digest: Digest) {
+    pub(super) fn insert(&self, metadata: &Metadata, digest: Digest) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
         let last_change = metadata.changed.0.max(metadata.modified.seconds);
         if now.saturating_sub(last_change) >= SETTLED_SECONDS {
-            self.used.insert(key(metadata), digest);
+            self.files().used.insert(key(metadata), digest);
         }
     }
 }

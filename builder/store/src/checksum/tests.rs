@@ -19,7 +19,7 @@ fn selected(root: &Path, paths: &[&str], select: Select<'_>) -> Digest {
     let tree = Tree::open(&[root]).unwrap();
     let paths: Vec<_> = paths.iter().map(|path| path.as_bytes().to_vec()).collect();
     let options = ChecksumOptions { select, with_owner: false };
-    checksum(&tree, &paths, &options, &mut StatCache::default()).unwrap()
+    checksum(&tree, &paths, &options, &StatCache::default()).unwrap()
 }
 
 fn sample() -> tempfile::TempDir {
@@ -101,7 +101,7 @@ fn links_of_the_source_are_followed_and_names_count() {
         &Tree::open(&[root.path()]).unwrap(),
         &[b"nothing".to_vec()],
         &ChecksumOptions { select: &select_all, with_owner: true },
-        &mut StatCache::default(),
+        &StatCache::default(),
     );
     assert!(matches!(missing, Err(StoreError::SourceNotFound { .. })));
 }
@@ -114,7 +114,7 @@ fn the_cache_is_trusted_only_for_the_same_file() {
     let tree = Tree::open(&[root.path()]).unwrap();
     let node = |name: &[u8]| tree.lookup(&TreePath::parse(name).unwrap()).unwrap().unwrap();
     let mut metadata = node(b"src/a").metadata;
-    let mut cache = StatCache::default();
+    let cache = StatCache::default();
     cache.insert(&metadata, Digest::sha256(b"one"));
     assert_eq!(cache.get(&metadata), None, "a file changed just now is not remembered");
     let seconds = long_ago.duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
@@ -122,7 +122,7 @@ fn the_cache_is_trusted_only_for_the_same_file() {
     metadata.changed.0 = seconds;
     cache.insert(&metadata, Digest::sha256(b"one"));
     cache.save(&cache_file).unwrap();
-    let mut loaded = StatCache::load(&cache_file).unwrap();
+    let loaded = StatCache::load(&cache_file).unwrap();
     assert_eq!(loaded.get(&metadata), Some(Digest::sha256(b"one")));
     metadata.changed.1 ^= 1;
     assert_eq!(loaded.get(&metadata), None);
@@ -131,4 +131,27 @@ fn the_cache_is_trusted_only_for_the_same_file() {
     fs::write(&cache_file, bytes).unwrap();
     metadata.changed.1 ^= 1;
     assert_eq!(StatCache::load(&cache_file).unwrap().get(&metadata), None, "damage empties it");
+}
+
+#[test]
+fn threads_that_share_a_cache_hash_at_the_same_time() {
+    let root = sample();
+    let cache = StatCache::default();
+    // Each thread gets past this only while the other one is hashing, too.
+    let both_hash = std::sync::Barrier::new(2);
+    let select = |path: &TreePath, _: bool| {
+        if path.name() == Some(b"a") {
+            both_hash.wait();
+        }
+        Selection::Include
+    };
+    let hash = || {
+        let tree = Tree::open(&[root.path()]).unwrap();
+        let options = ChecksumOptions { select: &select, with_owner: false };
+        checksum(&tree, &[b"src".to_vec()], &options, &cache).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(hash);
+        assert_eq!(hash(), other.join().unwrap());
+    });
 }

@@ -255,7 +255,7 @@ fn a_tree_made_to_overrun_the_stack_is_refused() {
     assert!(matches!(error, StoreError::Limit { limit: 256, .. }), "{error}");
     let tree = Tree::open(&[root.path()]).unwrap();
     let options = crate::checksum::ChecksumOptions { select: &crate::copy::select_all, with_owner: false };
-    let mut cache = crate::checksum::StatCache::default();
-    let error = crate::checksum::checksum(&tree, &[b"d".to_vec()], &options, &mut cache).unwrap_err();
+    let cache = crate::checksum::StatCache::default();
+    let error = crate::checksum::checksum(&tree, &[b"d".to_vec()], &options, &cache).unwrap_err();
     assert!(matches!(error, StoreError::Limit { limit: 256, .. }), "{error}");
 }

@@ -73,7 +73,7 @@ fn copy_step(
     let tree = Tree::open(&[context])?;
     let paths = expand_wildcards(&tree, pattern, &select_all)?;
     let by_content = ChecksumOptions { select: &select_all, with_owner: false };
-    let content = checksum(&tree, &paths, &by_content, &mut StatCache::default())?;
+    let content = checksum(&tree, &paths, &by_content, &StatCache::default())?;
     let key = Digest::sha256(format!("{parent:?} {content} {}", destination.escape_ascii()).as_bytes());
     let upper = store.snapshots.prepare(parent)?;
     let mut target = upper.tree()?;
