@@ -26,8 +26,8 @@ pub enum EngineError {
     #[error("{option} {reason}")]
     Option { option: &'static str, reason: String },
     /// A base image cannot be had.
-    #[error("{dockerfile}:{line}: the image {reference} cannot be used: {reason}{hint}")]
-    BaseImage { dockerfile: String, line: usize, reference: String, reason: String, hint: String },
+    #[error("{dockerfile}:{line}: the image {reference} cannot be used: {problem}{hint}")]
+    BaseImage { dockerfile: String, line: usize, reference: String, problem: Box<ImageProblem>, hint: String },
     /// A step failed.
     #[error("{dockerfile}:{line}: {instruction}: {problem}")]
     Step { dockerfile: String, line: usize, instruction: String, problem: Box<StepProblem> },
@@ -44,6 +44,22 @@ pub enum EngineError {
     /// A part of the program ended early.
     #[error("{what} ended early: {reason}")]
     Interrupted { what: &'static str, reason: String },
+}
+
+/// Why an image cannot be built on or copied from.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageProblem {
+    /// Its registry does not give it.
+    #[error(transparent)]
+    Registry(#[from] registry_client::Error),
+    /// The local store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is there and is nothing to build on.
+    #[error("{0}")]
+    Unusable(String),
+    #[error(transparent)]
+    Other(Box<EngineError>),
 }
 
 /// What went wrong in a step.
@@ -91,6 +107,24 @@ impl EngineError {
         }
     }
 
+    /// The registry's part in it: what its client told, wherever in the build that was.
+    pub fn registry_error(&self) -> Option<&registry_client::Error> {
+        match self {
+            Self::BaseImage { problem, .. } => match &**problem {
+                ImageProblem::Registry(error) => Some(error),
+                ImageProblem::Other(error) => error.registry_error(),
+                ImageProblem::Store(_) | ImageProblem::Unusable(_) => None,
+            },
+            Self::Step { problem, .. } => match &**problem {
+                StepProblem::Fetch(error) => error.registry_error(),
+                StepProblem::Other(error) => error.registry_error(),
+                _ => None,
+            },
+            Self::Output(error) => error.registry_error(),
+            _ => None,
+        }
+    }
+
     /// The last lines of output of the command that failed.
     pub fn last_lines(&self) -> &[String] {
         match self {
@@ -108,6 +142,15 @@ impl EngineError {
 
     pub(crate) fn interrupted(what: &'static str) -> impl FnOnce(tokio::task::JoinError) -> Self {
         move |error| Self::Interrupted { what, reason: error.to_string() }
+    }
+}
+
+impl From<EngineError> for ImageProblem {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Store(error) => Self::Store(error),
+            other => Self::Other(Box::new(other)),
+        }
     }
 }
 

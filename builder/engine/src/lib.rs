@@ -19,7 +19,7 @@ pub use builder_output::{
 };
 pub use cancel::Cancel;
 pub use engine::{Engine, Finished, LayerSender, Readiness, build};
-pub use error::{EngineError, Result, StepProblem};
+pub use error::{EngineError, ImageProblem, Result, StepProblem};
 pub use event::{Event, Events, LogStream, StepId, StepOutcome};
 pub use native::NativeEngine;
 pub use request::{BuildRequest, DockerfileSource, Reproducibility};

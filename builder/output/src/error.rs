@@ -48,6 +48,18 @@ pub enum OutputError {
 }
 
 impl OutputError {
+    /// The registry's part in it. Of several failures it is the first one's, if a registry had its part in each.
+    pub fn registry_error(&self) -> Option<&registry_client::Error> {
+        match self {
+            Self::Push { source, .. } | Self::Fetch { source, .. } => Some(source),
+            Self::Several(errors) => {
+                let told: Option<Vec<_>> = errors.iter().map(Self::registry_error).collect();
+                told?.first().copied()
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn push(image: impl ToString, source: registry_client::Error) -> Self {
         Self::Push { image: image.to_string(), source: Box::new(source) }
     }
@@ -70,5 +82,24 @@ pub(crate) fn joined(mut errors: Vec<OutputError>) -> Result<()> {
             errors.push(last);
             Err(OutputError::Several(errors))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_s_part_is_told_if_it_had_one_in_each_failure() {
+        let denied = || {
+            let (host, action, message) = ("registry".to_owned(), "push".to_owned(), "no".to_owned());
+            OutputError::push("app:1", registry_client::Error::Denied { host, action, message })
+        };
+        let full = || OutputError::file("writing", "app.tar", io::Error::from(io::ErrorKind::StorageFull));
+        assert!(matches!(denied().registry_error(), Some(registry_client::Error::Denied { .. })));
+        assert!(full().registry_error().is_none());
+        let refused = OutputError::Several(vec![denied(), denied()]);
+        assert!(matches!(refused.registry_error(), Some(registry_client::Error::Denied { .. })));
+        assert!(OutputError::Several(vec![denied(), full()]).registry_error().is_none());
     }
 }

@@ -14,7 +14,7 @@ use registry_types::{
 use tokio::sync::OnceCell;
 
 use super::blocking::blocking;
-use crate::error::{EngineError, Result};
+use crate::error::{EngineError, ImageProblem, Result};
 
 /// Largest manifest or config that is read, in bytes: registries take manifests up to 4 MiB.
 const LARGEST: u64 = 8 << 20;
@@ -52,9 +52,6 @@ impl BaseImage {
     }
 }
 
-/// Why an image cannot be had, in a sentence.
-type Reason = String;
-
 /// Finds images for one build.
 #[derive(Debug, Clone)]
 pub(super) struct ImageFinder {
@@ -71,13 +68,13 @@ impl ImageFinder {
         let found = match self.find_locally(wanted).await {
             Ok(None) => self.find_in_registry(wanted).await,
             Ok(Some(image)) => Ok(image),
-            Err(reason) => Err(reason),
+            Err(problem) => Err(problem),
         };
-        found.map(Arc::new).map_err(|reason| EngineError::BaseImage {
+        found.map(Arc::new).map_err(|problem| EngineError::BaseImage {
             dockerfile: self.dockerfile.clone(),
             line,
             reference: wanted.reference.to_string(),
-            reason,
+            problem: Box::new(problem),
             hint: wanted
                 .near_stage
                 .as_ref()
@@ -85,44 +82,44 @@ impl ImageFinder {
         })
     }
 
-    async fn find_locally(&self, wanted: &ImageUse) -> Result<Option<BaseImage>, Reason> {
+    async fn find_locally(&self, wanted: &ImageUse) -> Result<Option<BaseImage>, ImageProblem> {
         if self.pull || wanted.reference.digest.is_some() {
             return Ok(None);
         }
         let store = Arc::clone(self.fetcher.store());
         let reference = wanted.reference.clone();
         let platform = wanted.platform.clone();
-        let found = blocking("reading a local image", move || {
-            read_local(&store, &reference, &platform).map_err(EngineError::Store)
-        });
-        found.await.map_err(|error| error.to_string())
+        blocking("reading a local image", move || Ok(read_local(&store, &reference, &platform)?)).await
     }
 
-    async fn find_in_registry(&self, wanted: &ImageUse) -> Result<BaseImage, Reason> {
+    async fn find_in_registry(&self, wanted: &ImageUse) -> Result<BaseImage, ImageProblem> {
         let repository = self.fetcher.client().repository(&wanted.reference);
-        let text = |error: registry_client::Error| error.to_string();
         let mut manifest = self.manifest(&repository, &wanted.reference.reference(), &[]).await?;
         for _ in 0..=DEEPEST_INDEX {
-            let view = manifest.view().map_err(text)?;
+            let view = manifest.view().map_err(|error| unusable(error.to_string()))?;
             match view.kind {
                 ManifestKind::Image => {
-                    let config = view.config.as_ref().ok_or("its manifest has no config")?;
+                    let config =
+                        view.config.as_ref().ok_or_else(|| unusable("its manifest has no config"))?;
                     let config = self.config(&repository, config).await?;
                     let origin = BlobOrigin::of(&wanted.reference);
                     return base_image(&wanted.reference, manifest.digest, &view, &config, Some(origin));
                 }
                 ManifestKind::Index => {
                     let name = wanted.reference.to_string();
-                    let child = select_platform(&view.manifests, &wanted.platform, &name).map_err(text)?;
+                    let child = select_platform(&view.manifests, &wanted.platform, &name)?;
                     let accept = std::slice::from_ref(&child.media_type);
                     manifest = self.manifest(&repository, &Reference::Digest(child.digest), accept).await?;
                 }
                 ManifestKind::Opaque => {
-                    return Err(format!("it is of type {}, which is no image", manifest.media_type));
+                    return Err(unusable(format!(
+                        "it is of type {}, which is no image",
+                        manifest.media_type
+                    )));
                 }
             }
         }
-        Err(format!("its indexes lie more than {DEEPEST_INDEX} deep"))
+        Err(unusable(format!("its indexes lie more than {DEEPEST_INDEX} deep")))
     }
 
     /// A manifest, from the store if its digest is known and there.
@@ -131,45 +128,45 @@ impl ImageFinder {
         repository: &Repository,
         reference: &Reference,
         accept: &[MediaType],
-    ) -> Result<Manifest, Reason> {
+    ) -> Result<Manifest, ImageProblem> {
         if let Some(digest) = reference.digest()
             && let Some(bytes) = self.kept(digest).await?
             && let Ok(view) = ManifestView::parse(&bytes, accept.first())
         {
             return Ok(Manifest { bytes: bytes.into(), media_type: view.media_type, digest: *digest });
         }
-        let manifest = repository.manifest(reference, accept).await.map_err(|error| error.to_string())?;
+        let manifest = repository.manifest(reference, accept).await?;
         self.keep(manifest.bytes.to_vec()).await?;
         Ok(manifest)
     }
 
-    async fn config(&self, repository: &Repository, descriptor: &Descriptor) -> Result<Vec<u8>, Reason> {
+    async fn config(
+        &self,
+        repository: &Repository,
+        descriptor: &Descriptor,
+    ) -> Result<Vec<u8>, ImageProblem> {
         if let Some(config) = self.kept(&descriptor.digest).await? {
             return Ok(config);
         }
-        let config = repository.blob_bytes(&descriptor.digest, LARGEST).await;
-        let config = config.map_err(|error| error.to_string())?.to_vec();
+        let config = repository.blob_bytes(&descriptor.digest, LARGEST).await?.to_vec();
         self.keep(config.clone()).await?;
         Ok(config)
     }
 
-    async fn kept(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Reason> {
+    async fn kept(&self, digest: &Digest) -> Result<Option<Vec<u8>>, ImageProblem> {
         let (store, digest) = (Arc::clone(self.fetcher.store()), *digest);
-        let read = blocking("reading the store", move || match store.content.read(&digest, LARGEST) {
+        blocking("reading the store", move || match store.content.read(&digest, LARGEST) {
             Ok(content) => Ok(Some(content)),
             // A damaged one is as good as none: the registry has it.
             Err(StoreError::BlobNotFound { .. } | StoreError::DigestMismatch { .. }) => Ok(None),
-            Err(error) => Err(EngineError::Store(error)),
-        });
-        read.await.map_err(|error| error.to_string())
+            Err(error) => Err(error.into()),
+        })
+        .await
     }
 
-    async fn keep(&self, content: Vec<u8>) -> Result<(), Reason> {
+    async fn keep(&self, content: Vec<u8>) -> Result<(), ImageProblem> {
         let store = Arc::clone(self.fetcher.store());
-        let put = blocking("writing to the store", move || {
-            store.content.put(&content).map(drop).map_err(EngineError::Store)
-        });
-        put.await.map_err(|error| error.to_string())
+        blocking("writing to the store", move || Ok(store.content.put(&content).map(drop)?)).await
     }
 }
 
@@ -195,21 +192,26 @@ fn read_local(
     }))
 }
 
+fn unusable(reason: impl Into<String>) -> ImageProblem {
+    ImageProblem::Unusable(reason.into())
+}
+
 fn base_image(
     reference: &ImageReference,
     digest: Digest,
     view: &ManifestView,
     config: &[u8],
     origin: Option<BlobOrigin>,
-) -> Result<BaseImage, Reason> {
-    let config = ImageConfig::from_json(config).map_err(|error| format!("its config is damaged: {error}"))?;
+) -> Result<BaseImage, ImageProblem> {
+    let config = ImageConfig::from_json(config)
+        .map_err(|error| unusable(format!("its config is damaged: {error}")))?;
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != view.layers.len() {
-        return Err(format!(
+        return Err(unusable(format!(
             "it has {} layers and its config tells of {}; is it an image of files?",
             view.layers.len(),
             diff_ids.len()
-        ));
+        )));
     }
     let local = origin.is_none();
     let layers = view.layers.iter().zip(diff_ids);

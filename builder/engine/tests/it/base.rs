@@ -15,6 +15,7 @@ tests!(
     a_local_name_wins_unless_the_registry_is_to_be_asked,
     a_digest_needs_no_registry_once_it_is_here,
     a_missing_image_names_line_and_stage,
+    a_registry_s_refusal_is_told_as_such,
 );
 
 /// A registry that holds the base image as `library/base:1`; the kit's own store does not.
@@ -117,4 +118,24 @@ fn a_missing_image_names_line_and_stage() {
         kit.fail(&format!("FROM base AS builder\nRUN true\nFROM {}\n", registry.name("library/none:1")));
     assert_eq!(error.line(), Some(3));
     assert!(error.to_string().contains("library/none"), "{error}");
+    assert!(matches!(error.registry_error(), Some(registry_client::Error::NotFound { .. })), "{error:?}");
+}
+
+fn a_registry_s_refusal_is_told_as_such() {
+    let kit = Kit::without_base();
+    let registry = registry(&kit);
+    let name = registry.name("library/base:1");
+    registry.refuse("/manifests/");
+    let error = kit.fail(&format!("FROM {name}\nRUN true\n"));
+    assert!(matches!(error.registry_error(), Some(registry_client::Error::Denied { .. })), "{error:?}");
+    assert_eq!(error.line(), Some(1));
+    // The manifest may be read and the layers may not: a step is the first to want them.
+    registry.refuse("/blobs/");
+    let error = kit.fail(&format!("FROM {name}\nRUN true\n"));
+    assert!(matches!(error.registry_error(), Some(registry_client::Error::Denied { .. })), "{error:?}");
+    let nowhere = "127.0.0.1:1/library/base:1";
+    let error = kit.fail(&format!("FROM {nowhere}\nRUN true\n"));
+    assert!(matches!(error.registry_error(), Some(registry_client::Error::Network { .. })), "{error:?}");
+    let error = Kit::new().fail("FROM base\nRUN exit 3\n");
+    assert!(error.registry_error().is_none());
 }

@@ -18,6 +18,8 @@ struct State {
     content: HashMap<String, (Bytes, String)>,
     requests: Vec<String>,
     layers: Vec<Digest>,
+    /// What is denied: paths with this in them.
+    refused: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -61,6 +63,11 @@ impl Registry {
         state.put_manifest(repository, tag, image.manifest.clone());
     }
 
+    /// Denies whatever has `part` in its path, and nothing else.
+    pub(crate) fn refuse(&self, part: &'static str) {
+        self.state.lock().unwrap().refused = Some(part);
+    }
+
     pub(crate) fn requests(&self) -> Vec<String> {
         self.state.lock().unwrap().requests.clone()
     }
@@ -84,6 +91,9 @@ impl Registry {
         let mut state = self.state.lock().unwrap();
         state.requests.push(format!("{} {}", parts.method, parts.uri));
         let respond = |status: StatusCode| Response::builder().status(status);
+        if state.refused.is_some_and(|part| path.contains(part)) {
+            return respond(StatusCode::FORBIDDEN).body(Full::default()).unwrap();
+        }
         if path.is_empty() {
             return respond(StatusCode::OK).body(Full::default()).unwrap();
         }
