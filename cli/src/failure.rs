@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use tokio::signal::unix::SignalKind;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// What was asked for could not be done.
@@ -16,6 +18,9 @@ pub(crate) enum Failure {
     /// Something named does not exist.
     #[error("{0}")]
     NotFound(String),
+    /// A signal ended it, in order.
+    #[error("the build was cancelled")]
+    Signalled(SignalKind),
 }
 
 /// Shown under `slipway --help`.
@@ -25,7 +30,15 @@ Exit codes:
   1  failed; the message says what and how to mend it
   2  the command line or the configuration is wrong
   3  a registry refused the credentials or the action
-  4  a named thing does not exist";
+  4  a named thing does not exist
+  130, 143  ended by SIGINT or SIGTERM";
+
+/// The exit code of a program that a signal ended, as shells give it.
+pub(crate) fn exit_code_of_signal(signal: SignalKind) -> u8 {
+    /// What shells add to the number of a signal.
+    const SIGNALLED: u8 = 128;
+    u8::try_from(signal.as_raw_value()).map_or(SIGNALLED, |number| SIGNALLED.saturating_add(number))
+}
 
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -34,6 +47,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Unauthorized(_) => 3,
             Self::NotFound(_) => 4,
+            Self::Signalled(signal) => exit_code_of_signal(*signal),
         })
     }
 }

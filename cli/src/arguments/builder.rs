@@ -14,7 +14,9 @@ pub(crate) enum BuilderCommand {
 Examples:
   slipway builder build . -t localhost:5050/app:dev
   slipway builder build . -o type=oci,dest=app.tar
-  slipway builder build . -t localhost:5050/app:dev -o type=registry")]
+  slipway builder build . -t localhost:5050/app:dev -o type=registry
+
+Ctrl-C, or SIGTERM, ends the build in order: what is done is kept, nothing runs on. A second one ends it at once.")]
     Build(Build),
     /// Build an image and push it; in a CI job under the tags that the job implies
     #[command(after_help = "\

@@ -4,18 +4,18 @@ mod ci;
 mod outcome;
 mod progress;
 mod request;
+mod signals;
 
 use std::{path::PathBuf, sync::Arc};
 
 use builder_engine::{
-    BlobFetcher, BuildRequest, Cancel, Destination, Engine, EngineError, Finished, NativeEngine, OutputError,
-    Outputs, build, default_storage,
+    BlobFetcher, BuildRequest, Cancel, Destination, Engine, EngineError, Finished, NativeEngine, Outputs,
+    build, default_storage,
 };
 use builder_runtime::{BuilderNamespace, enter_builder_namespace};
 use builder_store::Store;
 use registry_client::Credentials;
 use registry_types::ImageReference;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     arguments::{Build, BuildOptions, BuilderCommand, ClientOptions, Push, StorageOption},
@@ -23,6 +23,7 @@ use crate::{
     failure::{Failure, runtime},
 };
 use progress::Display;
+use signals::SignalWatch;
 
 pub(crate) fn run(command: BuilderCommand) -> Result<(), Failure> {
     // Before any thread exists: namespaces belong to threads.
@@ -76,6 +77,8 @@ fn execute(
         display.note(note);
     }
     let store = open_store(namespace, &options.storage)?;
+    let cancel = Cancel::new().map_err(failed)?;
+    let signals = SignalWatch::start(&cancel).map_err(failed)?;
     let outcome = runtime()?.block_on(async {
         let events = display.events();
         let client =
@@ -83,12 +86,13 @@ fn execute(
         let fetcher = BlobFetcher::new(store, client, events.for_outputs());
         let engine = NativeEngine::new(fetcher.clone());
         let outputs = Outputs::new(fetcher, destinations);
-        let cancel = Cancel::new().map_err(failed)?;
-        cancel_on_signal(&cancel)?;
         Ok::<_, Failure>(build(&engine, request, outputs, &events, &cancel).await)
     })?;
     display.close();
-    let finished: Finished = outcome.map_err(|error| failure(&error))?;
+    let finished: Finished = outcome.map_err(|error| match (&error, signals.received()) {
+        (EngineError::Cancelled, Some(signal)) => Failure::Signalled(signal),
+        _ => failure(&error),
+    })?;
     outcome::write_files(options, &finished, names)?;
     outcome::print(options.format, &finished)
 }
@@ -99,21 +103,6 @@ fn open_store(namespace: &BuilderNamespace, storage: &StorageOption) -> Result<A
         Failure::Usage("there is no home folder to keep images in: name a folder with --storage".to_owned())
     })?;
     Ok(Arc::new(Store::open(&place).map_err(failed)?))
-}
-
-/// SIGINT and SIGTERM end the build in order: steps are killed, mounts undone, nothing half is recorded.
-fn cancel_on_signal(cancel: &Cancel) -> Result<(), Failure> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?);
-    let cancel = cancel.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        cancel.cancel();
-    });
-    Ok(())
 }
 
 fn probe(namespace: &BuilderNamespace, storage: &StorageOption) -> Result<(), Failure> {
@@ -143,9 +132,9 @@ fn failure(error: &EngineError) -> Failure {
     }
     match error {
         EngineError::Dockerfile(_) | EngineError::Option { .. } => Failure::Usage(message),
-        EngineError::Output(OutputError::Push { source, .. } | OutputError::Fetch { source, .. }) => {
-            Failure::of_registry(source, message)
-        }
-        _ => Failure::Failed(message),
+        other => match other.registry_error() {
+            Some(told) => Failure::of_registry(told, message),
+            None => Failure::Failed(message),
+        },
     }
 }

@@ -27,10 +27,11 @@ const EMPTY: &str = "dev.slipway.layer.empty";
 /// Changes when the bytes of layers do, so that those of older programs are not mixed in.
 const VERSION: &str = "layer 2";
 
-/// A layer of the image to come, in its place.
+/// Layers of the image to come, in their place.
 #[derive(Debug)]
 pub(super) enum LayerSlot {
-    Base(Box<ImageLayer>),
+    /// Those of the base image, and the task that hands them on.
+    Base(Vec<ImageLayer>, JoinHandle<()>),
     Running(JoinHandle<Result<MadeLayer>>),
 }
 
@@ -44,14 +45,14 @@ pub(super) struct MadeLayer {
 impl Session {
     /// Puts the layers of the base image below those to come.
     pub(super) fn add_base_layers(self: &Arc<Self>, layers: &[ImageLayer]) {
-        let slots = layers.iter().map(|layer| LayerSlot::Base(Box::new(layer.clone())));
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner).extend(slots);
-        let (session, layers) = (Arc::clone(self), layers.to_vec());
-        tokio::spawn(async move {
-            for layer in layers {
+        let (session, to_hand_on) = (Arc::clone(self), layers.to_vec());
+        let handed_on = tokio::spawn(async move {
+            for layer in to_hand_on {
                 session.hand_on(layer).await;
             }
         });
+        let slot = LayerSlot::Base(layers.to_vec(), handed_on);
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
     }
 
     /// Begins the layer of a step. Steps of an image follow one another, so layers come in their order.
@@ -79,15 +80,20 @@ impl Session {
     /// Waits for all layers, also of a failed build.
     pub(super) async fn finish_layers(&self) -> Result<Vec<MadeLayer>> {
         let slots = std::mem::take(&mut *self.layers.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut layers = Vec::with_capacity(slots.len());
+        let mut layers = Vec::new();
         let mut failure: Option<EngineError> = None;
         for slot in slots {
             let made = match slot {
-                LayerSlot::Base(layer) => Ok(MadeLayer { layer: *layer, created: None }),
-                LayerSlot::Running(work) => work.await.map_err(EngineError::interrupted("a layer")).flatten(),
+                LayerSlot::Base(layers, handed_on) => {
+                    let made = layers.into_iter().map(|layer| MadeLayer { layer, created: None }).collect();
+                    handed_on.await.map(|()| made).map_err(EngineError::interrupted("a layer"))
+                }
+                LayerSlot::Running(work) => {
+                    work.await.map_err(EngineError::interrupted("a layer")).flatten().map(|made| vec![made])
+                }
             };
             match made {
-                Ok(made) => layers.push(made),
+                Ok(made) => layers.extend(made),
                 Err(error) if matches!(failure, None | Some(EngineError::Cancelled)) => failure = Some(error),
                 Err(_) => {}
             }

@@ -1,0 +1,7 @@
+//! The program as a user starts it: what it prints and what it exits with.
+
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test by panicking, like the test itself")]
+
+mod exit_codes;
+mod kit;
+mod signals;
