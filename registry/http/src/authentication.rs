@@ -11,7 +11,7 @@ use registry_metadata::Metadata;
 use registry_types::{AccessRule, Action, ActionSet, ErrorCode, RepositoryName};
 use serde_json::json;
 
-use crate::{error::HttpError, respond::header_text, service::RequestOrigin, token_server::TokenServer};
+use crate::{caller::Caller, error::HttpError, respond::header_text, token_server::TokenServer};
 
 /// How the registry knows its callers. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -85,11 +85,11 @@ impl Authenticator {
     }
 
     /// The answer to a caller who lacks a right: 401, a challenge, and what was needed.
-    pub(crate) fn denied(&self, origin: &RequestOrigin, parts: &Parts, denied: &Denied) -> HttpError {
+    pub(crate) fn denied(&self, caller: &Caller, parts: &Parts, denied: &Denied) -> HttpError {
         let challenge = match &*self.0 {
             Mode::Open => None,
             Mode::Token(server) => {
-                server.challenger(origin, parts).map(|challenger| challenger.bearer(denied))
+                server.challenger(caller, parts).map(|challenger| challenger.bearer(denied))
             }
             Mode::Gitlab(gitlab) => Some(gitlab.challenger().bearer(denied)),
         };

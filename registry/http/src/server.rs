@@ -13,13 +13,21 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     authentication::Authenticator,
+    caller::TrustedProxies,
     connection::{self, Protocols},
+    ip_network::IpNetwork,
     places::{Peers, connections_that_fit},
     service::Service,
 };
 
 /// Pause after a failed accept: no file descriptors are left, and asking at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Usual time without a byte after which a body is given up: longer than the pauses of a roaming phone or a disk
+/// under load, and short enough that a client which went away without a word gives its place back.
+const BODY_IDLE: Duration = Duration::from_secs(60);
+/// Usual time for requests in hand after a stop was asked for: what Kubernetes leaves a pod before it kills it.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// TLS as the listener uses it; the configuration may be exchanged while serving.
 #[derive(Debug, Clone)]
@@ -37,11 +45,14 @@ pub struct HttpSettings {
     pub body_idle: Duration,
     /// How long requests in hand may take after a stop was asked for.
     pub drain: Duration,
+    /// Reverse proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed. From other peers these headers
+    /// change nothing.
+    pub trusted_proxies: Vec<IpNetwork>,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { body_idle: Duration::from_secs(60), drain: Duration::from_secs(30) }
+        Self { body_idle: BODY_IDLE, drain: DRAIN, trusted_proxies: Vec::new() }
     }
 }
 
@@ -56,7 +67,8 @@ pub async fn serve<M: Metadata, B: BlobStore>(
     settings: HttpSettings,
     stop: CancellationToken,
 ) {
-    let service = Service::new(registry.clone(), authenticator, settings.body_idle);
+    let proxies = TrustedProxies::new(settings.trusted_proxies);
+    let service = Service::new(registry.clone(), authenticator, settings.body_idle, proxies.clone());
     let connections = connections_that_fit();
     let peers = Peers::new(connections);
     let places = Arc::new(Semaphore::new(connections));
@@ -79,10 +91,12 @@ pub async fn serve<M: Metadata, B: BlobStore>(
             },
             () = stop.cancelled() => break,
         };
-        let Some(peer_place) = peers.enter(peer.ip()) else {
+        // A proxy speaks for everybody, so no share of the places is its own.
+        let peer_place = if proxies.trust(peer.ip()) { None } else { Some(peers.enter(peer.ip())) };
+        if let Some(None) = peer_place {
             tracing::debug!(%peer, "closed at once: this address has its share of all connections");
             continue;
-        };
+        }
         let protocols = Protocols {
             tls: tls.as_ref().map(|tls| tls.config.borrow().clone()),
             tls_required: tls.as_ref().is_some_and(|tls| tls.required),

@@ -13,6 +13,7 @@ use registry_types::ErrorCode;
 use crate::{
     authentication::Authenticator,
     body::{FileTransport, ResponseBody},
+    caller::{Caller, TrustedProxies},
     error::HttpError,
     handlers::{self, Answer, Failure},
     query::Query,
@@ -21,7 +22,7 @@ use crate::{
     route::{Route, RouteError},
 };
 
-/// Where a request came from and how its connection sends files.
+/// Where a connection came from and how it sends files.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestOrigin {
     pub(crate) peer: SocketAddr,
@@ -44,16 +45,23 @@ pub(crate) struct Service<M, B> {
     authenticator: Authenticator,
     body_idle: Duration,
     readiness: Arc<Readiness>,
+    proxies: Arc<TrustedProxies>,
 }
 
 impl<M: Metadata, B: BlobStore> Service<M, B> {
-    pub(crate) fn new(registry: Registry<M, B>, authenticator: Authenticator, body_idle: Duration) -> Self {
-        Self { registry, authenticator, body_idle, readiness: Arc::new(Readiness::new()) }
+    pub(crate) fn new(
+        registry: Registry<M, B>,
+        authenticator: Authenticator,
+        body_idle: Duration,
+        proxies: TrustedProxies,
+    ) -> Self {
+        let readiness = Arc::new(Readiness::new());
+        Self { registry, authenticator, body_idle, readiness, proxies: Arc::new(proxies) }
     }
 
     async fn answer(
         &self,
-        origin: &RequestOrigin,
+        (origin, caller): (&RequestOrigin, &Caller),
         route: &Route,
         parts: &Parts,
         body: Incoming,
@@ -65,7 +73,7 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
             return if parts.method == Method::OPTIONS {
                 // GitLab asks this way whether tags can be deleted; any caller with a good token may know.
                 let access = self.authenticator.authenticate(&parts.headers);
-                access.require_token().map_err(|denied| self.authenticator.denied(origin, parts, &denied))?;
+                access.require_token().map_err(|denied| self.authenticator.denied(caller, parts, &denied))?;
                 Ok(Reply::new(StatusCode::OK).header(header::ALLOW, list.join(", ")).done())
             } else {
                 let message = format!("{} is not possible here; {} is", parts.method, list.join(", "));
@@ -82,7 +90,7 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
                 handlers::tokens::issue(
                     &self.registry,
                     &self.authenticator,
-                    origin,
+                    caller,
                     parts,
                     &query,
                     body,
@@ -98,7 +106,7 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         };
         answer.map_err(|failure| match failure {
             Failure::Http(error) => error,
-            Failure::Denied(denied) => self.authenticator.denied(origin, parts, &denied),
+            Failure::Denied(denied) => self.authenticator.denied(caller, parts, &denied),
         })
     }
 
@@ -163,11 +171,12 @@ impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
     async fn handle(&self, origin: RequestOrigin, request: Request<Incoming>) -> Response<ResponseBody> {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
+        let caller = Caller::new(&origin, &parts.headers, &self.proxies);
         let mut seen = Seen::default();
         let route = Route::parse(parts.uri.path());
         let answer = match (&route, unacceptable(&parts.headers)) {
             (_, Some(error)) => Err(error),
-            (Ok(route), None) => self.answer(&origin, route, &parts, body, &mut seen).await,
+            (Ok(route), None) => self.answer((&origin, &caller), route, &parts, body, &mut seen).await,
             // Whether a malformed path exists is nobody's secret: it needs no token.
             (Err(RouteError::NotFound), None) => Err(not_found()),
             (Err(RouteError::Invalid(code, message)), None) => {
@@ -188,7 +197,8 @@ impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
         complete_head(&mut response, &parts.method);
         let route = route.as_ref().ok();
         tracing::info!(
-            peer = %origin.peer,
+            peer = %caller.address,
+            connection = %origin.peer,
             method = %parts.method,
             route = route.map_or("none", Route::name),
             repository = route.and_then(Route::repository).map(tracing::field::display),

@@ -16,7 +16,7 @@ use registry_core::CoreError;
 use registry_types::ErrorCode;
 use tokio::sync::Semaphore;
 
-use crate::{error::HttpError, respond::header_text, service::RequestOrigin};
+use crate::{caller::Caller, error::HttpError};
 
 /// Signatures made at once. More would take the cores from those who transfer.
 const SIGNATURES_AT_ONCE: usize = 2;
@@ -109,13 +109,12 @@ impl TokenServer {
     }
 
     /// The challenge for a request: to the configured URL, else to the host that the client itself named.
-    pub(crate) fn challenger(&self, origin: &RequestOrigin, parts: &Parts) -> Option<Challenger> {
+    pub(crate) fn challenger(&self, caller: &Caller, parts: &Parts) -> Option<Challenger> {
         if let Some(challenger) = &self.0.challenger {
             return Some(challenger.clone());
         }
-        let host = parts.uri.authority().map(http::uri::Authority::as_str);
-        let host = host.or_else(|| header_text(&parts.headers, &header::HOST))?;
-        let scheme = if origin.secure { "https" } else { "http" };
+        let host = caller.host(&parts.uri, &parts.headers)?;
+        let scheme = if caller.secure { "https" } else { "http" };
         Challenger::new(&format!("{scheme}://{host}/jwt/auth"), self.service()).ok()
     }
 }

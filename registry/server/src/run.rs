@@ -13,7 +13,7 @@ use registry_blobs::LocalBlobs;
 use registry_core::{Recovered, Registry};
 use registry_http::{Authenticator, ListenerTls, TokenServer};
 use registry_io::DirectoryLock;
-use registry_metadata::{AccountRecord, Metadata, SqliteMetadata};
+use registry_metadata::{AccountMetadata, AccountRecord, SqliteMetadata};
 use registry_types::AccountKind;
 use rustls::ServerConfig;
 use time::OffsetDateTime;
@@ -135,6 +135,9 @@ impl Server {
         keep("removing unfinished uploads", &housekeeping, &stop, async move { sweeper.keep_swept().await });
         keep("watching keys and certificates", &housekeeping, &stop, keep_reloading(watched));
         housekeeping.close();
+        if let Some(warning) = self.config.guessed_realm() {
+            tracing::warn!("{warning}");
+        }
         let settings = self.config.http_settings();
         registry_http::serve(self.listener, self.registry, self.authenticator, listener_tls, settings, stop)
             .await;

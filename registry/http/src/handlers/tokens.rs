@@ -18,11 +18,11 @@ use serde_json::json;
 use super::{Answer, Failure};
 use crate::{
     authentication::Authenticator,
+    caller::Caller,
     error::HttpError,
     query::Query,
     request_body::read_whole,
     respond::{Reply, header_text},
-    service::RequestOrigin,
     token_server::TokenServer,
 };
 
@@ -38,7 +38,7 @@ struct Credentials {
 pub(crate) async fn issue<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     authenticator: &Authenticator,
-    origin: &RequestOrigin,
+    caller: &Caller,
     parts: &Parts,
     query: &Query,
     body: Incoming,
@@ -62,7 +62,7 @@ pub(crate) async fn issue<M: Metadata, B: BlobStore>(
         return Err(HttpError::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, message).into());
     }
     let account = match credentials {
-        Some(credentials) => Some(log_in(registry, server, origin, credentials).await?),
+        Some(credentials) => Some(log_in(registry, server, caller, credentials).await?),
         None => None,
     };
     let wanted = parse_scopes(parameters.all("scope"));
@@ -87,7 +87,7 @@ pub(crate) fn keys(authenticator: &Authenticator) -> Answer {
 async fn log_in<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     server: &TokenServer,
-    origin: &RequestOrigin,
+    caller: &Caller,
     credentials: Credentials,
 ) -> Result<AccountRecord, Failure> {
     // A name that no account can have is an unknown one, and takes as long.
@@ -97,13 +97,14 @@ async fn log_in<M: Metadata, B: BlobStore>(
     };
     let stored: Option<PasswordHash> =
         account.as_ref().and_then(|account| account.password_hash.parse().ok());
-    let address = origin.peer.ip();
-    let checked =
-        server.logins().verify(address, &credentials.name, &credentials.password, stored.as_ref()).await;
+    let checked = server
+        .logins()
+        .verify(caller.address, &credentials.name, &credentials.password, stored.as_ref())
+        .await;
     match (checked, account) {
         (Ok(()), Some(account)) => Ok(account),
         (Ok(()) | Err(LoginError::Wrong), _) => {
-            tracing::warn!(peer = %origin.peer, "a login failed");
+            tracing::warn!(peer = %caller.address, "a login failed");
             Err(unauthorized("wrong name or password").into())
         }
         (Err(error @ LoginError::Slowed { retry_after }), _) => {

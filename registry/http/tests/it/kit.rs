@@ -45,13 +45,20 @@ pub(crate) fn tokens(folder: &TempDir) -> Authenticator {
 impl Server {
     /// Serves until the test's runtime ends.
     pub(crate) async fn start(authenticator: fn(&TempDir) -> Authenticator, body_idle: Duration) -> Self {
+        Self::start_with(authenticator, HttpSettings { body_idle, ..HttpSettings::default() }).await
+    }
+
+    /// The same with settings.
+    pub(crate) async fn start_with(
+        authenticator: fn(&TempDir) -> Authenticator,
+        settings: HttpSettings,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let metadata = SqliteMetadata::open(&folder.path().join("metadata.sqlite")).unwrap();
         let blobs = LocalBlobs::in_directory(folder.path().to_owned()).await.unwrap();
         let registry = Registry::new(metadata, blobs, Limits::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let settings = HttpSettings { body_idle, ..HttpSettings::default() };
         let stop = CancellationToken::new();
         tokio::spawn(serve(listener, registry, authenticator(&folder), None, settings, stop));
         Self { address, folder }

@@ -77,14 +77,31 @@ pub(super) fn from_environment(
         let value = match example {
             Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
             Value::Integer(_) => text.parse().ok().map(Value::Integer),
+            Value::Array(_) => Some(list(&text)),
             _ => Some(Value::String(text.clone())),
         };
         let value = value.ok_or_else(|| {
-            ServerError::Config(format!("{variable} is {text:?}, but it must be a {}", example.type_str()))
+            ServerError::Config(format!("{variable} is {text:?}, but it must be {}", kind(example)))
         })?;
         values.push((key.clone(), value));
     }
     Ok(values)
+}
+
+/// A list stands in one variable with commas between; an empty text is an empty list.
+fn list(text: &str) -> Value {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    Value::Array(entries.map(|entry| Value::String(entry.to_owned())).collect())
+}
+
+/// A value's type with its article.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Boolean(_) => "true or false",
+        Value::Integer(_) => "a whole number",
+        Value::Array(_) => "a list with commas between",
+        _ => "a text",
+    }
 }
 
 /// Kubernetes gives every pod variables for the services beside it; those of a service named `slipway-registry` begin

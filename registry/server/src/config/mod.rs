@@ -12,7 +12,7 @@ use std::{
 
 use registry_auth::{GITLAB_ISSUER, GITLAB_SERVICE};
 use registry_core::Limits;
-use registry_http::HttpSettings;
+use registry_http::{HttpSettings, IpNetwork};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use url::Url;
@@ -46,6 +46,9 @@ pub struct Config {
     /// challenge names the host that the client asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_url: Option<Url>,
+    /// Addresses or networks of the reverse proxies in front of the registry: only what they say of a client's
+    /// address, scheme and host (`X-Forwarded-For`, `-Proto`, `-Host`) is believed.
+    pub trusted_proxies: Vec<IpNetwork>,
     pub tls: TlsConfig,
     pub auth: AuthConfig,
     pub limits: LimitsConfig,
@@ -114,6 +117,7 @@ impl Default for Config {
             data: PathBuf::from("slipway-data"),
             listen: SocketAddr::from(([0, 0, 0, 0], PORT)),
             external_url: None,
+            trusted_proxies: Vec::new(),
             tls: TlsConfig::default(),
             auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
@@ -129,7 +133,7 @@ impl Default for AuthConfig {
             // GitLab's names, so that a registry can change sides without new tokens.
             service: GITLAB_SERVICE.to_owned(),
             issuer: None,
-            token_seconds: 300,
+            token_seconds: USUAL_TOKEN,
             gitlab: GitlabConfig::default(),
         }
     }
@@ -217,7 +221,25 @@ impl Config {
         HttpSettings {
             body_idle: Duration::from_secs(self.limits.body_idle_seconds),
             drain: Duration::from_secs(self.limits.drain_seconds),
+            trusted_proxies: self.trusted_proxies.clone(),
         }
+    }
+
+    /// What to tell the operator of a registry that must guess the address of its token server.
+    pub(crate) fn guessed_realm(&self) -> Option<String> {
+        let guesses = self.auth.mode == AuthMode::Token && self.external_url.is_none();
+        if !guesses || self.listen.ip().is_loopback() {
+            return None;
+        }
+        let scheme = if self.has_tls() { "http or https" } else { "http" };
+        let proxies = if self.trusted_proxies.is_empty() {
+            "; behind a reverse proxy that ends TLS this is wrong until trusted_proxies names it"
+        } else {
+            ""
+        };
+        Some(format!(
+            "external_url is not set: each client is sent for its token to <the host that it asked for>/jwt/auth, by the scheme that it came with ({scheme}){proxies}; set external_url to the URL that clients use"
+        ))
     }
 
     /// Whether the server will have a certificate.
@@ -296,6 +318,10 @@ impl Config {
 fn one_line(error: &toml::de::Error) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+/// Usual life of a token, in seconds: GitLab's own, long enough for a push's next request and short enough that a
+/// withdrawn right ends soon.
+const USUAL_TOKEN: u64 = 300;
 
 /// A day, in seconds: for so long `slipway registry key rotate` keeps tokens of the old key good.
 const LONGEST_TOKEN: u64 = 24 * 3600;

@@ -53,8 +53,32 @@ fn variables_that_kubernetes_makes_for_a_service_are_not_ours() {
 #[test]
 fn values_of_the_wrong_type_are_refused() {
     let text = message(load("", &[("SLIPWAY_REGISTRY_AUTH_TOKEN_SECONDS", "soon")], Overrides::default()));
-    assert!(text.contains("must be a integer"), "{text}");
+    assert!(text.contains("it must be a whole number"), "{text}");
     load("listen = 5", &[], Overrides::default()).unwrap_err();
+}
+
+#[test]
+fn lists_come_from_files_and_with_commas_from_variables() {
+    let from_file = load("trusted_proxies = ['10.0.0.0/8', '::1']", &[], Overrides::default()).unwrap();
+    assert_eq!(from_file.http_settings().trusted_proxies.len(), 2);
+    let variable = |text| load("", &[("SLIPWAY_REGISTRY_TRUSTED_PROXIES", text)], Overrides::default());
+    assert_eq!(variable(" 10.0.0.0/8,::1,").unwrap(), from_file);
+    assert_eq!(variable("").unwrap(), Config::default());
+    assert_eq!(load(&from_file.to_toml(), &[], Overrides::default()).unwrap(), from_file);
+    let refused = message(variable("10.0.0.0/8,proxy.example"));
+    assert!(refused.contains("proxy.example") && refused.contains("trusted_proxies"), "{refused}");
+}
+
+#[test]
+fn a_guessed_realm_is_told_once_it_matters() {
+    let told = |text: &str| load(text, &[], Overrides::default()).unwrap().guessed_realm();
+    let plain = told("").expect("a warning");
+    assert!(plain.contains("/jwt/auth") && plain.contains("trusted_proxies"), "{plain}");
+    assert!(!told("trusted_proxies = ['10.0.0.1']").expect("a warning").contains("trusted_proxies"));
+    for quiet in ["external_url = 'https://host'", "listen = '127.0.0.1:1'", "listen = '[::1]:1'"] {
+        assert_eq!(told(quiet), None, "{quiet}");
+    }
+    assert_eq!(told("auth.mode = 'none'\nauth.allow_none_anywhere = true"), None);
 }
 
 #[test]
