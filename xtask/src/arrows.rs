@@ -1,106 +1,105 @@
-//! The crate arrows of ARCHITECTURE.md: which of our crates each of our crates may use. A back edge fails.
+//! The crate arrows: which of our crates each of our crates uses. ARCHITECTURE.md draws them, and this compares its drawing
+//! with cargo's own view of the workspace, in both directions.
 
-use anyhow::{Context, Result, bail};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell;
 
-/// Crate, and what it may use in its product code. Tests may use more.
-const ALLOWED: &[(&str, &[&str])] = &[
-    ("registry-types", &[]),
-    ("registry-io", &["registry-types"]),
-    ("registry-blobs", &["registry-types", "registry-io"]),
-    ("registry-metadata", &["registry-types"]),
-    ("registry-auth", &["registry-types"]),
-    ("registry-core", &["registry-types", "registry-blobs", "registry-metadata", "registry-auth"]),
-    (
-        "registry-http",
-        &[
-            "registry-types",
-            "registry-io",
-            "registry-blobs",
-            "registry-metadata",
-            "registry-auth",
-            "registry-core",
-        ],
-    ),
-    (
-        "registry-server",
-        &[
-            "registry-types",
-            "registry-io",
-            "registry-blobs",
-            "registry-metadata",
-            "registry-auth",
-            "registry-core",
-            "registry-http",
-        ],
-    ),
-    ("registry-client", &["registry-types"]),
-    ("builder-dockerfile", &["registry-types"]),
-    ("builder-plan", &["registry-types", "builder-dockerfile"]),
-    ("builder-store", &["registry-types"]),
-    ("builder-runtime", &["registry-types"]),
-    (
-        "builder-engine",
-        &[
-            "registry-types",
-            "registry-client",
-            "builder-dockerfile",
-            "builder-plan",
-            "builder-store",
-            "builder-runtime",
-            "builder-output",
-        ],
-    ),
-    ("builder-output", &["registry-types", "registry-client", "builder-plan", "builder-store"]),
-    ("importer", &["registry-types", "registry-client"]),
-    ("conformance", &["registry-types", "registry-client"]),
-    (
-        "slipway",
-        &[
-            "registry-types",
-            "registry-client",
-            "registry-server",
-            "builder-dockerfile",
-            "builder-plan",
-            "builder-store",
-            "builder-runtime",
-            "builder-engine",
-            "builder-output",
-            "importer",
-            "conformance",
-        ],
-    ),
-    ("slipway-tests", &["registry-types", "registry-client"]),
-    ("slipway-bench", &["registry-types", "registry-client"]),
-    ("xtask", &[]),
-];
+/// The page with the drawing in its first fenced block.
+const PAGE: &str = "ARCHITECTURE.md";
 
-/// Compares cargo's own view of the workspace with the table.
+/// Crates, and what each uses in its product code. Tests may use more.
+type Arrows = BTreeMap<String, BTreeSet<String>>;
+
+/// Compares the drawing with the workspace.
 pub(crate) fn check() -> Result<()> {
+    let page = fs::read_to_string(shell::root().join(PAGE)).with_context(|| format!("cannot read {PAGE}"))?;
+    let drawn = drawing(&page)?;
     let output = shell::cargo(&["metadata", "--format-version", "1", "--no-deps"]).output()?;
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
-    let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
-    let names: Vec<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
-    let mut wrong = Vec::new();
-    for package in packages {
-        let name = package["name"].as_str().unwrap_or_default();
-        let Some((_, allowed)) = ALLOWED.iter().find(|(own, _)| *own == name) else {
-            wrong.push(format!("{name} is not in the table of xtask/src/arrows.rs"));
-            continue;
-        };
-        for dependency in package["dependencies"].as_array().into_iter().flatten() {
-            let used = dependency["name"].as_str().unwrap_or_default();
-            let for_product = dependency["kind"].is_null();
-            if for_product && names.contains(&used) && !allowed.contains(&used) {
-                wrong.push(format!("{name} may not use {used}"));
-            }
-        }
-    }
+    let metadata = serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+    let wrong = differences(&drawn, &workspace(&metadata)?);
     if wrong.is_empty() {
-        println!("crate arrows: as ARCHITECTURE.md draws them");
+        println!("crate arrows: as {PAGE} draws them");
         return Ok(());
     }
-    bail!("crate arrows are broken:\n  {}", wrong.join("\n  "))
+    bail!("{PAGE} and the crates differ:\n  {}", wrong.join("\n  "))
+}
+
+/// The lines `crate -> crate crate` of the page's first fenced block. Each crate stands below those that it uses, so
+/// there is no way back.
+fn drawing(page: &str) -> Result<Arrows> {
+    let block = page.split("```").nth(1).with_context(|| format!("{PAGE} has no drawing"))?;
+    let mut arrows = Arrows::new();
+    for line in block.lines().filter(|line| !line.trim().is_empty()) {
+        let (name, used) =
+            line.split_once("->").with_context(|| format!("{line:?} in {PAGE} is no arrow"))?;
+        let used: BTreeSet<String> = used.split_whitespace().map(str::to_owned).collect();
+        for one in &used {
+            ensure!(arrows.contains_key(one), "in {PAGE}, {one} does not stand above {}", name.trim());
+        }
+        arrows.insert(name.trim().to_owned(), used);
+    }
+    Ok(arrows)
+}
+
+/// What cargo says.
+fn workspace(metadata: &serde_json::Value) -> Result<Arrows> {
+    let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
+    let name = |value: &serde_json::Value| value["name"].as_str().unwrap_or_default().to_owned();
+    let names: BTreeSet<String> = packages.iter().map(name).collect();
+    let used = |package: &serde_json::Value| {
+        let dependencies = package["dependencies"].as_array().into_iter().flatten();
+        let for_product = dependencies.filter(|dependency| dependency["kind"].is_null());
+        for_product.map(name).filter(|used| names.contains(used)).collect()
+    };
+    Ok(packages.iter().map(|package| (name(package), used(package))).collect())
+}
+
+fn differences(drawn: &Arrows, real: &Arrows) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, used) in real {
+        let Some(shown) = drawn.get(name) else {
+            wrong.push(format!("{name} is not drawn"));
+            continue;
+        };
+        wrong.extend(used.difference(shown).map(|one| format!("{name} may not use {one}")));
+        wrong.extend(shown.difference(used).map(|one| format!("{name} does not use {one}")));
+    }
+    let gone = drawn.keys().filter(|name| !real.contains_key(*name));
+    wrong.extend(gone.map(|name| format!("{name} is no crate")));
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_drawing_and_the_crates_must_say_the_same() {
+        let metadata = json!({ "packages": [
+            { "name": "low", "dependencies": [{ "name": "serde", "kind": null }] },
+            { "name": "high", "dependencies": [{ "name": "low", "kind": null }, { "name": "new", "kind": "dev" }] },
+            { "name": "new", "dependencies": [{ "name": "low", "kind": null }] },
+        ]});
+        let real = workspace(&metadata).unwrap();
+        let differ =
+            |block: &str| differences(&drawing(&format!("# Page\n```\n{block}```\n")).unwrap(), &real);
+        assert!(differ("low ->\nhigh -> low\n\nnew -> low\n").is_empty());
+        assert_eq!(differ("low ->\nhigh ->\nnew -> low\n"), ["high may not use low"]);
+        assert_eq!(differ("low ->\nnew -> low\nhigh -> low new\n"), ["high does not use new"]);
+        assert_eq!(differ("low ->\nhigh -> low\nold ->\n"), ["new is not drawn", "old is no crate"]);
+    }
+
+    #[test]
+    fn an_arrow_upwards_is_refused() {
+        assert!(drawing("```\nlow -> high\nhigh ->\n```").is_err());
+        assert!(drawing("no drawing").is_err());
+    }
 }
