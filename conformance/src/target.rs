@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use registry_client::Secret;
 use url::{Host, Url};
 
 use crate::ConformanceError;
@@ -78,21 +79,15 @@ fn is_this_machine(url: &Url) -> bool {
 }
 
 /// Name and password. Printing them shows the name only.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Credentials {
     pub(crate) username: String,
-    pub(crate) password: String,
+    pub(crate) password: Secret,
 }
 
 impl Credentials {
-    pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
+    pub fn new(username: impl Into<String>, password: impl Into<Secret>) -> Self {
         Self { username: username.into(), password: password.into() }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
     }
 }
 

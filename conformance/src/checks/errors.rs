@@ -1,13 +1,14 @@
 //! Refusals: their form, their codes, and the challenge that sends a client for a token.
 
 use http::Method;
+use registry_client::{Challenge, parse_challenges};
 use registry_types::Digest;
 use serde_json::Value;
 
 use super::{Check, Context, Finding, Verdict, check, hold};
 use crate::{
     Credentials,
-    client::{Answer, Request, challenges},
+    client::{Answer, Request},
 };
 
 const CODES: &str = "distribution-spec: Error codes";
@@ -181,16 +182,17 @@ async fn challenge_form(context: &Context) -> Verdict {
             value.starts_with("Bearer realm=\""),
             "{answer}: clients look for Bearer realm=\"...\", not {value}"
         );
-        let read = challenges(value);
-        let challenge = read.first().ok_or_else(|| format!("{answer}: {value} cannot be read"))?;
-        let realm = challenge.parameter("realm").unwrap_or_default();
+        let read = parse_challenges(value);
+        let Some(Challenge::Bearer { realm, service, scope, .. }) = read.first() else {
+            return Err(Finding::Failed(format!("{answer}: {value} cannot be read")));
+        };
         hold!(
             realm.starts_with("http://") || realm.starts_with("https://"),
             "{answer}: the realm {realm} is no URL"
         );
-        hold!(challenge.parameter("service").is_some(), "{answer}: {value} names no service");
+        hold!(service.is_some(), "{answer}: {value} names no service");
         let Some(action) = action else { continue };
-        let scope = challenge.parameter("scope").unwrap_or_default();
+        let scope = scope.as_deref().unwrap_or_default();
         let actions = scope.strip_prefix(&format!("repository:{repository}:")).unwrap_or_default();
         hold!(
             actions.split(',').any(|one| one == action),

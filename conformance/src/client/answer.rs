@@ -7,8 +7,8 @@ use serde_json::Value;
 /// Longest piece of a body that a message repeats, in characters.
 const SHOWN: usize = 400;
 
-/// An answer read to its end.
-#[derive(Debug, Clone)]
+/// An answer read to its end. Printed for debugging it shows no header's value and no body: either may hold a token.
+#[derive(Clone)]
 pub(crate) struct Answer {
     /// Method and path of the request, for messages.
     pub(crate) asked: String,
@@ -71,6 +71,16 @@ impl Answer {
             self.body.len(),
             bytes.len()
         ))
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("asked", &self.asked)
+            .field("status", &self.status)
+            .field("length", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 

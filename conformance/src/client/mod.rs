@@ -2,14 +2,12 @@
 //! gets tokens as clients do, from where the registry's challenge points.
 
 mod answer;
-mod challenge;
 mod connection;
 mod request;
 mod session;
 mod wire;
 
 pub(crate) use answer::Answer;
-pub(crate) use challenge::challenges;
 pub(crate) use request::{Request, repository_scope};
 pub(crate) use session::Session;
 

@@ -1,5 +1,7 @@
 //! A request as a check writes it.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::Method;
 
@@ -9,7 +11,8 @@ pub(crate) fn repository_scope(repository: &str) -> String {
 }
 
 /// One request. Which token it needs follows from its path unless it says more.
-#[derive(Debug, Clone)]
+/// Printed for debugging it names its headers without their values, of which one may be a token.
+#[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) method: Method,
     /// Path and query, or a whole URL as a `Location` may be.
@@ -17,6 +20,19 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Bytes,
     pub(crate) scopes: Vec<String>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("target", &self.target)
+            .field("headers", &headers)
+            .field("length", &self.body.len())
+            .field("scopes", &self.scopes)
+            .finish()
+    }
 }
 
 impl Request {
@@ -84,6 +100,19 @@ fn scope_of(target: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Answer;
+
+    #[test]
+    fn tokens_are_not_printed() {
+        let request = Request::get("/v2/a/tags/list").header("authorization", "Bearer e30.secret");
+        let shown = format!("{request:?}");
+        assert!(shown.contains("authorization") && !shown.contains("secret"), "{shown}");
+        let headers = http::HeaderMap::from_iter([(http::header::SET_COOKIE, "secret".parse().unwrap())]);
+        let body = Bytes::from_static(b"{\"token\":\"secret\"}");
+        let answer = Answer { asked: "GET /x".to_owned(), status: http::StatusCode::OK, headers, body };
+        let shown = format!("{answer:?}");
+        assert!(shown.contains("GET /x") && !shown.contains("secret"), "{shown}");
+    }
 
     #[test]
     fn paths_tell_the_scope_they_need() {

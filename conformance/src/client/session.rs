@@ -4,11 +4,12 @@ use std::{collections::HashMap, time::Duration};
 
 use base64::Engine;
 use http::Method;
+use registry_client::{Challenge, Secret, Trust, parse_challenges};
 use tokio::{io::AsyncWriteExt, sync::Mutex};
 use url::Url;
 
 use super::{
-    Answer, ClientError, Request, challenges,
+    Answer, ClientError, Request,
     connection::{Connector, Stream},
     wire,
 };
@@ -36,7 +37,7 @@ pub(crate) struct Session {
     connector: Connector,
     scheme: Scheme,
     /// Tokens by the scopes they were asked for; a run needs one for each repository it makes.
-    tokens: Mutex<HashMap<String, String>>,
+    tokens: Mutex<HashMap<String, Secret>>,
 }
 
 impl Session {
@@ -45,7 +46,9 @@ impl Session {
         target: &Target,
         credentials: Option<&Credentials>,
     ) -> Result<Self, ClientError> {
-        let connector = Connector::new(target.is_unchecked())
+        let trust = if target.is_unchecked() { Trust::Anyone } else { Trust::Native };
+        let connector = Connector::new(trust)
+            .await
             .map_err(|reason| ClientError::Exchange { what: "setting up TLS".to_owned(), reason })?;
         let mut session = Self {
             target: target.clone(),
@@ -56,15 +59,12 @@ impl Session {
         };
         let answer = session.send_plain(&Request::get("/v2/")).await?;
         if answer.status == 401 {
-            let offered = answer.header("www-authenticate").map(challenges).unwrap_or_default();
-            let bearer = offered.iter().find(|challenge| challenge.scheme == "bearer");
-            session.scheme = match bearer.and_then(|bearer| Some((bearer, bearer.parameter("realm")?))) {
-                Some((bearer, realm)) => Scheme::Bearer {
-                    realm: realm.to_owned(),
-                    service: bearer.parameter("service").map(str::to_owned),
-                },
-                None => Scheme::Basic,
-            };
+            let offered = answer.header("www-authenticate").map(parse_challenges).unwrap_or_default();
+            let bearer = offered.into_iter().find_map(|challenge| match challenge {
+                Challenge::Bearer { realm, service, .. } => Some(Scheme::Bearer { realm, service }),
+                Challenge::Basic => None,
+            });
+            session.scheme = bearer.unwrap_or(Scheme::Basic);
         }
         Ok(session)
     }
@@ -150,13 +150,13 @@ impl Session {
         let value = match (&self.scheme, &self.credentials) {
             (Scheme::Open, _) | (Scheme::Basic, None) => return Ok(request.clone()),
             (Scheme::Basic, Some(credentials)) => basic(credentials),
-            (Scheme::Bearer { .. }, _) => format!("Bearer {}", self.token(&request.scopes).await?),
+            (Scheme::Bearer { .. }, _) => format!("Bearer {}", self.token(&request.scopes).await?.expose()),
         };
         Ok(request.clone().header("authorization", value))
     }
 
     /// A token for `scopes`.
-    pub(crate) async fn token(&self, scopes: &[String]) -> Result<String, ClientError> {
+    pub(crate) async fn token(&self, scopes: &[String]) -> Result<Secret, ClientError> {
         let wanted = scopes.join(" ");
         if let Some(token) = self.tokens.lock().await.get(&wanted) {
             return Ok(token.clone());
@@ -166,7 +166,8 @@ impl Session {
         let answer = answer.expect(&[200]).map_err(failed)?;
         let body = answer.json().map_err(failed)?;
         let token = ["token", "access_token"].iter().find_map(|name| body.get(name)?.as_str());
-        let token = token.ok_or_else(|| failed("the answer holds no token".to_owned()))?.to_owned();
+        let token = token.ok_or_else(|| failed("the answer holds no token".to_owned()))?;
+        let token = Secret::new(token);
         self.tokens.lock().await.insert(wanted, token.clone());
         Ok(token)
     }
@@ -205,6 +206,6 @@ impl Session {
 }
 
 fn basic(credentials: &Credentials) -> String {
-    let pair = format!("{}:{}", credentials.username, credentials.password);
+    let pair = format!("{}:{}", credentials.username, credentials.password.expose());
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
 }

@@ -151,7 +151,7 @@ fn environment(run: &Run<'_>) -> Vec<(String, String)> {
     ];
     if let Some(credentials) = run.credentials {
         variables.push(text("USERNAME", &credentials.username));
-        variables.push(text("PASSWORD", &credentials.password));
+        variables.push(text("PASSWORD", credentials.password.expose()));
     }
     variables.extend(API.iter().map(|name| text(&format!("API_{name}"), "true")));
     variables.extend(DATA.iter().map(|name| text(&format!("DATA_{name}"), "true")));

@@ -24,9 +24,9 @@ mod request;
 mod retry;
 mod secret;
 mod source;
-
 mod transport;
 
+pub use auth::{Challenge, parse_challenges};
 pub use builder::ClientBuilder;
 pub use client::{Client, Repository};
 pub use credentials::{Credential, Credentials};
@@ -40,3 +40,4 @@ pub use push::{BlobContent, Mount};
 pub use raw::RawReply;
 pub use secret::Secret;
 pub use source::{LocalSource, RegistrySource, Source};
+pub use transport::{Trust, tls_config_blocking};

@@ -1,15 +1,18 @@
 //! `WWW-Authenticate` (RFC 9110 section 11.6.1): a list of challenges, each a scheme with parameters whose
 //! commas are also the list's. Reading is total: nonsense gives fewer challenges, never an error or a panic.
 
-/// One challenge that this client can answer.
+/// One challenge that a client of registries can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Challenge {
+pub enum Challenge {
+    /// Name and password (RFC 7617).
     Basic,
+    /// A token of the token server at `realm` (RFC 6750; Docker Registry token specification). Parameters are as
+    /// written, without quotes; empty ones are none.
     Bearer { realm: String, service: Option<String>, scope: Option<String>, error: Option<String> },
 }
 
 /// Reads one header value, which may hold several challenges. Unknown schemes are left out.
-pub(crate) fn parse_challenges(header: &str) -> Vec<Challenge> {
+pub fn parse_challenges(header: &str) -> Vec<Challenge> {
     let mut challenges = Vec::new();
     let mut scanner = Scanner { rest: header };
     // Parameters belong to the scheme before them; `None` while the scheme is unknown.

@@ -5,6 +5,6 @@ mod challenge;
 mod scope;
 mod token;
 
-pub(crate) use challenge::{Challenge, parse_challenges};
+pub use challenge::{Challenge, parse_challenges};
 pub(crate) use scope::{Scope, ScopeSet};
 pub(crate) use token::{DEFAULT_LIFE, Mode, Token, TokenCache};

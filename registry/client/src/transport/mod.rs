@@ -5,6 +5,7 @@ mod connector;
 mod payload;
 mod proxy;
 mod tls;
+mod trust;
 
 use std::{
     error::Error as _,
@@ -26,6 +27,7 @@ use payload::Body;
 pub(crate) use payload::{Activity, Meter, PIECE, Payload};
 pub(crate) use proxy::ProxySettings;
 pub(crate) use tls::{DOCKER_CERTIFICATES, TlsSettings, TlsStore};
+pub use trust::{Trust, tls_config_blocking};
 
 use crate::{Error, error::chain};
 

@@ -9,14 +9,13 @@ use std::{
 };
 
 use registry_types::RegistryHost;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::CryptoProvider,
-};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls::{ClientConfig, RootCertStore, crypto::CryptoProvider};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use super::ConnectError;
+use super::{
+    ConnectError,
+    trust::{native_roots_blocking, unchecked},
+};
 
 /// Where docker, podman and containerd look for a registry's authorities and our certificates for it.
 pub(crate) const DOCKER_CERTIFICATES: &str = "/etc/docker/certs.d";
@@ -90,8 +89,7 @@ impl TlsStore {
         let builder = if checked {
             builder.with_root_certificates(self.roots_blocking(&folders)?)
         } else {
-            let verifier = Unchecked { provider: Arc::clone(&self.provider) };
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            builder.dangerous().with_custom_certificate_verifier(unchecked(&self.provider))
         };
         let mut config = match own_certificate_blocking(&folders)? {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
@@ -108,14 +106,7 @@ impl TlsStore {
     }
 
     fn roots_blocking(&self, folders: &[PathBuf]) -> Result<RootCertStore, ConnectError> {
-        let mut roots = RootCertStore::empty();
-        if self.settings.native {
-            let native = rustls_native_certs::load_native_certs();
-            for error in &native.errors {
-                tracing::debug!(%error, "an authority of this machine cannot be read");
-            }
-            roots.add_parsable_certificates(native.certs);
-        }
+        let mut roots = if self.settings.native { native_roots_blocking() } else { RootCertStore::empty() };
         for path in &self.settings.authorities {
             add_authorities_blocking(&mut roots, path)?;
         }
@@ -179,48 +170,4 @@ fn files_blocking(folder: &Path, extension: &str) -> Result<Vec<PathBuf>, Connec
     }
     files.sort();
     Ok(files)
-}
-
-/// Takes any certificate, for hosts that the user named insecure; signatures are still checked, so that the
-/// session is with whoever showed the certificate.
-#[derive(Debug)]
-struct Unchecked {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _certificate: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }
