@@ -255,9 +255,10 @@ impl Repository {
     }
 }
 
-/// `sha256-<hex>`, cut to a tag's length (distribution specification, "Referrers Tag Schema").
+/// Longest digits of a digest in a referrers tag: all of SHA-256's, half of SHA-512's.
+const REFERRERS_TAG_DIGITS: usize = 64;
+
+/// `sha256-<hex>`, with at most 64 digits (distribution specification, "Referrers Tag Schema").
 fn referrers_tag(digest: &Digest) -> Result<Tag, Error> {
-    let mut text = format!("{}-{}", digest.algorithm(), digest.hex());
-    text.truncate(Tag::LONGEST);
-    Ok(text.parse()?)
+    Ok(format!("{}-{:.REFERRERS_TAG_DIGITS$}", digest.algorithm(), digest.hex()).parse()?)
 }

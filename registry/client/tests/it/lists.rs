@@ -112,6 +112,70 @@ async fn without_the_api_referrers_are_kept_under_a_tag() {
 }
 
 #[tokio::test]
+async fn every_page_of_referrers_is_followed() {
+    let subject = Digest::sha256(b"subject");
+    let first = format!("/v2/root/app/referrers/{subject}");
+    // The specification lets a registry leave the filter out: the second page has one that was not asked for.
+    let page = |names: &[(&str, &str)]| {
+        let entries = names.iter().map(|(name, kind)| {
+            serde_json::json!({
+                "mediaType": MediaType::OCI_MANIFEST, "digest": Digest::sha256(name.as_bytes()), "size": 2,
+                "artifactType": kind,
+            })
+        });
+        serde_json::json!({ "schemaVersion": 2, "manifests": entries.collect::<Vec<_>>() }).to_string()
+    };
+    let pages = [page(&[("one", "a/sbom")]), page(&[("two", "a/sbom"), ("x", "a/other")]), page(&[])];
+    let fake = Fake::tricky(move |seen| {
+        let rest = seen.target.strip_prefix(&first)?;
+        let (body, next) = match rest {
+            "" | "?artifactType=a%2Fsbom" => (&pages[0], Some(format!("<{first}?page=2>; rel=\"next\""))),
+            "?page=2" => (&pages[1], Some("<?page=3>; rel=\"next\"".to_owned())),
+            "?page=3" => (&pages[2], None),
+            _ => return None,
+        };
+        let mut builder = answer(200);
+        if let Some(next) = next {
+            builder = builder.header("link", next);
+        }
+        Some(Trick::Answer(text(builder, body.clone())))
+    })
+    .await;
+    let digests = |found: Vec<Descriptor>| found.iter().map(|found| found.digest).collect::<Vec<_>>();
+    let named = |names: &[&str]| names.iter().map(|name| Digest::sha256(name.as_bytes())).collect::<Vec<_>>();
+    let repository = fake.client();
+    let all = repository.referrers(&subject, None).await.unwrap();
+    assert_eq!(digests(all), named(&["one", "two", "x"]));
+    let wanted = "a/sbom".parse().unwrap();
+    let some = repository.referrers(&subject, Some(&wanted)).await.unwrap();
+    assert_eq!(digests(some), named(&["one", "two"]));
+    assert_eq!(fake.seen("GET", "/referrers/").len(), 6);
+}
+
+#[tokio::test]
+async fn a_page_that_is_missing_is_no_end_of_the_referrers() {
+    let fake = Fake::tricky(|seen| {
+        let builder = answer(200).header("link", "<?page=2>; rel=\"next\"");
+        (seen.is("GET", "/referrers/") && !seen.target.contains('?'))
+            .then(|| Trick::Answer(text(builder, r#"{"schemaVersion":2,"manifests":[]}"#.to_owned())))
+    })
+    .await;
+    let error = fake.client().referrers(&Digest::sha256(b"subject"), None).await.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+}
+
+#[tokio::test]
+async fn the_referrers_tag_of_a_long_digest_is_cut_as_others_cut_it() {
+    let fake = Fake::start().await;
+    let subject = Digest::of(registry_types::Algorithm::Sha512, b"subject");
+    let entry = Descriptor::new(MediaType::known(MediaType::OCI_MANIFEST), Digest::sha256(b"one"), 2);
+    let index = serde_json::json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
+    fake.hold_manifest(&format!("sha512-{}", &subject.hex()[..64]), MediaType::OCI_INDEX, &index);
+    let found = fake.client().referrers(&subject, None).await.unwrap();
+    assert_eq!(found.len(), 1);
+}
+
+#[tokio::test]
 async fn deleting_tells_whether_there_was_something() {
     let fake = Fake::start().await;
     fake.hold_manifest("v1", MediaType::OCI_INDEX, "{}");
