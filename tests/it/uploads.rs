@@ -18,6 +18,8 @@ const MIB: usize = 1 << 20;
 const DURABLE: usize = 64 * MIB;
 /// How soon a server must have noticed that a client is gone.
 const NOTICE_TIME: Duration = Duration::from_secs(20);
+/// How long a disk that others write to may take to make 64 MiB durable.
+const DISK_TIME: Duration = Duration::from_secs(90);
 
 fn pattern(length: usize) -> Vec<u8> {
     (0..length as u64).map(|at| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
@@ -111,6 +113,12 @@ fn a_killed_server_goes_on_with_an_upload() -> Result<()> {
     // All but the last byte, so that the request is in the middle whenever the end comes.
     stream.write_all(&blob[..blob.len() - 1])?;
     wait_for_bytes(&registry, DURABLE + 30 * MIB)?;
+    // What is on the disk for good is told at once; a busy disk takes its time for it.
+    let until = Instant::now() + DISK_TIME;
+    while length_of(&server.get(&session)?.expect(204)?)? < DURABLE {
+        ensure!(Instant::now() < until, "no progress is durable after {DISK_TIME:?}");
+        sleep(Duration::from_millis(20));
+    }
     registry.kill()?;
     drop(stream);
 
