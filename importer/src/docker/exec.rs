@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Docker,
+    Answer, Docker,
     demux::{Channel, Demux},
     protocol,
 };
@@ -104,8 +104,10 @@ impl Docker {
         let mut request = self.request(Method::POST, &format!("/exec/{id}/start"), Some(&body));
         request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         request.headers_mut().insert(UPGRADE, HeaderValue::from_static("tcp"));
-        let response = self.send(action, request).await?;
-        let response = self.accepted(action, response, &[StatusCode::SWITCHING_PROTOCOLS]).await?;
+        let answer = self.send(action, request).await?;
+        let answer = self.accepted(action, answer, &[StatusCode::SWITCHING_PROTOCOLS]).await?;
+        // The connection's task ends with the upgrade, which takes the stream out of it.
+        let Answer { response, connection: _connection } = answer;
         let upgraded = hyper::upgrade::on(response).await.map_err(|error| protocol(action, error))?;
         let (output, input) = tokio::io::split(TokioIo::new(upgraded));
         Ok(ExecSession { id, input, output })

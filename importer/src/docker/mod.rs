@@ -27,6 +27,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -42,6 +43,23 @@ const LARGEST_ANSWER: usize = 16 << 20;
 
 trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// The task that moves one connection's bytes. It ends when this is dropped, whatever the other end does.
+#[derive(Debug)]
+struct ConnectionTask(JoinHandle<Result<(), hyper::Error>>);
+
+impl Drop for ConnectionTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The head of an answer, and the connection that its body comes by.
+#[derive(Debug)]
+struct Answer {
+    response: Response<Incoming>,
+    connection: ConnectionTask,
+}
 
 /// A container as the Engine lists it. Only the labels that are needed are read: others hold secrets.
 #[derive(Debug, Clone, Deserialize)]
@@ -110,8 +128,8 @@ impl Docker {
     ) -> Result<T, ImportError> {
         let call = async {
             let request = self.request(method, path, body.as_ref());
-            let response = self.send(action, request).await?;
-            let answer = self.accepted(action, response, &[StatusCode::OK, StatusCode::CREATED]).await?;
+            let answer = self.send(action, request).await?;
+            let answer = self.accepted(action, answer, &[StatusCode::OK, StatusCode::CREATED]).await?;
             let body = read_body(action, answer).await?;
             serde_json::from_slice(&body).map_err(|error| protocol(action, error))
         };
@@ -131,26 +149,22 @@ impl Docker {
             .expect("the paths of this module and a checked authority make a request")
     }
 
-    /// Sends `request` over a new connection, which lives on in its own task until the answer is read or, for
-    /// an upgrade, until the upgraded stream is dropped.
-    async fn send(
-        &self,
-        action: &str,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, ImportError> {
+    /// Sends `request` over a new connection, which ends with the answer.
+    async fn send(&self, action: &str, request: Request<Full<Bytes>>) -> Result<Answer, ImportError> {
         let stream = timeout(CALL_TIMEOUT, self.connect()).await.unwrap_or_else(|_| {
             Err(self.unreachable(&format!("no connection within {} s", CALL_TIMEOUT.as_secs())))
         })?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| protocol(action, error))?;
-        tokio::spawn(connection.with_upgrades());
-        timeout(CALL_TIMEOUT, sender.send_request(request))
+        let connection = ConnectionTask(tokio::spawn(connection.with_upgrades()));
+        let response = timeout(CALL_TIMEOUT, sender.send_request(request))
             .await
             .map_err(|_| ImportError::TimedOut {
                 action: action.to_owned(),
                 seconds: CALL_TIMEOUT.as_secs(),
             })?
-            .map_err(|error| protocol(action, error))
+            .map_err(|error| protocol(action, error))?;
+        Ok(Answer { response, connection })
     }
 
     async fn connect(&self) -> Result<Box<dyn Connection>, ImportError> {
@@ -178,18 +192,18 @@ impl Docker {
         }
     }
 
-    /// `response` if its status is one of `wanted`, else the Engine's own message as an error.
+    /// `answer` if its status is one of `wanted`, else the Engine's own message as an error.
     async fn accepted(
         &self,
         action: &str,
-        response: Response<Incoming>,
+        answer: Answer,
         wanted: &[StatusCode],
-    ) -> Result<Response<Incoming>, ImportError> {
-        let status = response.status();
+    ) -> Result<Answer, ImportError> {
+        let status = answer.response.status();
         if wanted.contains(&status) {
-            return Ok(response);
+            return Ok(answer);
         }
-        let body = read_body(action, response).await?;
+        let body = read_body(action, answer).await?;
         let message = match serde_json::from_slice::<ErrorAnswer>(&body) {
             Ok(answer) => answer.message,
             Err(_) => status.canonical_reason().unwrap_or("no message").to_owned(),
@@ -202,7 +216,8 @@ impl Docker {
     }
 }
 
-async fn read_body(action: &str, response: Response<Incoming>) -> Result<Bytes, ImportError> {
+async fn read_body(action: &str, answer: Answer) -> Result<Bytes, ImportError> {
+    let Answer { response, connection: _connection } = answer;
     let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
     Ok(body.map_err(|error| protocol(action, error))?.to_bytes())
 }
