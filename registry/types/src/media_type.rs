@@ -1,15 +1,26 @@
-//! Media types. Any well-formed type is taken: a registry stores what clients invent.
+//! Media types. Any well-formed type is taken: a registry stores what clients invent. It is shown as it was sent
+//! and compared without case.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    str::FromStr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{ParseError, shown};
 
-/// A media type without parameters, such as `application/vnd.oci.image.manifest.v1+json`, in lower case: types
-/// that differ in case only are the same (RFC 6838 section 4.2). Cloning is cheap.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MediaType(Arc<str>);
+/// A media type without parameters, such as `application/vnd.oci.image.manifest.v1+json`. Types that differ in
+/// case only are equal (RFC 6838 section 4.2), and each keeps its spelling. Cloning is cheap.
+#[derive(Clone)]
+pub struct MediaType {
+    sent: Arc<str>,
+    /// In lower case, where that is another text.
+    lower: Option<Arc<str>>,
+}
 
 /// Longest media type, in bytes: RFC 6838 section 4.2 allows 127 on each side of the slash.
 const LONGEST: usize = 255;
@@ -38,13 +49,20 @@ impl MediaType {
         text.parse().expect("a constant media type is well formed")
     }
 
+    /// In lower case: for comparing with the constants here and as a key.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.lower.as_ref().unwrap_or(&self.sent)
+    }
+
+    /// As it was sent: for showing it back.
+    pub fn as_sent(&self) -> &str {
+        &self.sent
     }
 
     /// Whether blobs of this type may be absent from the registry ("non-distributable" or "foreign" layers).
     pub fn is_foreign_layer(&self) -> bool {
-        self.0.starts_with(Self::OCI_LAYER_FOREIGN_PREFIX) || &*self.0 == Self::DOCKER_LAYER_FOREIGN
+        self.as_str().starts_with(Self::OCI_LAYER_FOREIGN_PREFIX)
+            || self.as_str() == Self::DOCKER_LAYER_FOREIGN
     }
 }
 
@@ -65,31 +83,57 @@ impl FromStr for MediaType {
             return Err(ParseError::MediaType { text: shown(text) });
         }
         let capitals = essence.bytes().any(|byte| byte.is_ascii_uppercase());
-        Ok(Self(if capitals { essence.to_ascii_lowercase().into() } else { essence.into() }))
+        Ok(Self { sent: essence.into(), lower: capitals.then(|| essence.to_ascii_lowercase().into()) })
     }
 }
 
 impl fmt::Display for MediaType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.sent)
     }
 }
 
 impl fmt::Debug for MediaType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.sent)
     }
 }
 
+impl PartialEq for MediaType {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for MediaType {}
+
 impl PartialEq<str> for MediaType {
     fn eq(&self, other: &str) -> bool {
-        &*self.0 == other
+        self.sent.eq_ignore_ascii_case(other)
+    }
+}
+
+impl PartialOrd for MediaType {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for MediaType {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for MediaType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
 impl Serialize for MediaType {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
+        serializer.serialize_str(&self.sent)
     }
 }
 
@@ -116,10 +160,22 @@ mod tests {
     }
 
     #[test]
-    fn case_does_not_tell_types_apart() {
-        let upper: MediaType = "Application/VND.Example+JSON; a=B".parse().unwrap();
+    fn case_does_not_tell_types_apart_and_is_kept() {
+        let parsed = |text: &str| text.parse::<MediaType>().unwrap();
+        let upper = parsed("Application/VND.Example+JSON; a=B");
         assert_eq!(upper.as_str(), "application/vnd.example+json");
-        assert_eq!(serde_json::from_str::<MediaType>("\"TEXT/Html\"").unwrap().as_str(), "text/html");
+        assert_eq!(upper.as_sent(), "Application/VND.Example+JSON");
+        assert_eq!(upper.to_string(), "Application/VND.Example+JSON");
+        assert_eq!(upper, parsed("application/vnd.example+json"));
+        assert!(upper == *"application/Vnd.example+json" && upper != *"application/vnd.example");
+        let set: std::collections::HashSet<_> = [upper, parsed("APPLICATION/vnd.example+json")].into();
+        assert_eq!(set.len(), 1);
+        assert!(parsed("a/B") < parsed("A/c") && parsed("A/b") < parsed("a/C"));
+        let read: MediaType = serde_json::from_str("\"TEXT/Html\"").unwrap();
+        assert_eq!(
+            (read.as_str(), serde_json::to_string(&read).unwrap().as_str()),
+            ("text/html", "\"TEXT/Html\"")
+        );
     }
 
     #[test]

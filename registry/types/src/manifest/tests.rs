@@ -213,3 +213,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn spelling_in_another_case_is_kept_and_read_alike() {
+    let declared: MediaType = "Application/VND.oci.image.manifest.v1+JSON".parse().unwrap();
+    let text = image(r#","mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"A/Sbom""#);
+    let view = ManifestView::parse(text.as_bytes(), Some(&declared)).unwrap();
+    assert_eq!(view.kind, ManifestKind::Image);
+    assert_eq!(view.media_type.as_sent(), "Application/VND.oci.image.manifest.v1+JSON");
+    assert_eq!(view.effective_artifact_type().unwrap().to_string(), "A/Sbom");
+}
