@@ -30,7 +30,12 @@ impl<'h> Accept<'h> {
     pub(crate) fn allows(&self, media_type: &MediaType) -> bool {
         let closeness = |range: &str| match range.strip_suffix("/*") {
             Some("*") => Some(1),
-            Some(kind) => (media_type.as_str().split('/').next() == Some(kind)).then_some(2),
+            Some(kind) => media_type
+                .as_str()
+                .split('/')
+                .next()
+                .is_some_and(|own| own.eq_ignore_ascii_case(kind))
+                .then_some(2),
             None => range.eq_ignore_ascii_case(media_type.as_str()).then_some(3),
         };
         let fitting = self.0.iter().filter_map(|&(range, wanted)| Some((closeness(range)?, wanted)));
@@ -55,6 +60,7 @@ mod tests {
         let index = MediaType::OCI_INDEX;
         assert!(allows(&[], index));
         assert!(allows(&["*/*"], index) && allows(&["application/*;q=0.5"], index));
+        assert!(allows(&["Application/*"], index) && allows(&[&index.to_uppercase()], index));
         assert!(allows(&["text/html", "application/json, application/vnd.oci.image.index.v1+json"], index));
         assert!(!allows(&[MediaType::DOCKER_MANIFEST], index));
         assert!(!allows(&["application/vnd.oci.image.index.v1+json;q=0, text/plain"], index));

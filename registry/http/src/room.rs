@@ -1,5 +1,5 @@
-//! Room in memory for bodies that are held whole: manifests being received and being sent. A process-wide
-//! number of bytes bounds them, whatever clients do; small ones need none.
+//! Room in memory for bodies that are held whole: manifests being received and being sent, and pages of referrers.
+//! A process-wide number of bytes bounds them, whatever clients do; small ones need none.
 
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ static FREE: Semaphore = Semaphore::const_new(ROOM);
 #[derive(Debug)]
 pub(crate) struct Room {
     length: usize,
-    _permit: SemaphorePermit<'static>,
+    permit: SemaphorePermit<'static>,
 }
 
 impl Room {
     /// Room for `length` bytes if there is some now.
     pub(crate) fn now(length: usize) -> Option<Self> {
         let permit = FREE.try_acquire_many(permits(length)).ok()?;
-        Some(Self { length, _permit: permit })
+        Some(Self { length, permit })
     }
 
     /// Room for `length` bytes, waited for.
@@ -41,16 +41,56 @@ impl Room {
     /// 503 when there is none for too long.
     pub(crate) async fn wait(length: usize) -> Result<Self, HttpError> {
         match tokio::time::timeout(WAIT, FREE.acquire_many(permits(length))).await {
-            Ok(Ok(permit)) => Ok(Self { length, _permit: permit }),
+            Ok(Ok(permit)) => Ok(Self { length, permit }),
             Ok(Err(_)) | Err(_) => {
-                let message = "too many large manifests are on their way: try again";
+                let message = "too many large manifests and lists are on their way: try again";
                 let error = HttpError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, message);
                 Err(error.with_header(header::RETRY_AFTER, RETRY_AFTER))
             }
         }
     }
 
-    pub(crate) fn holds(&self, length: usize) -> bool {
+    /// What `read` gives and, if it is large, the room for it; `length` is what it takes, in bytes. Who waits for
+    /// room holds nothing meanwhile, and reads again.
+    ///
+    /// # Errors
+    /// Those of `read`; 503 when there is no room for too long.
+    pub(crate) async fn of<T, F, E>(
+        read: impl Fn() -> F,
+        length: impl Fn(&T) -> usize,
+    ) -> Result<(T, Option<Self>), E>
+    where
+        F: Future<Output = Result<T, E>>,
+        E: From<HttpError>,
+    {
+        let mut room: Option<Self> = None;
+        loop {
+            let content = read().await?;
+            let length = length(&content);
+            if length <= SMALL {
+                return Ok((content, None));
+            }
+            if !room.as_ref().is_some_and(|room| room.holds(length)) {
+                room = Self::now(length);
+            }
+            if room.is_some() {
+                return Ok((content, room));
+            }
+            drop(content);
+            room = Some(Self::wait(length).await?);
+        }
+    }
+
+    /// Gives back what is beyond `length`.
+    #[must_use]
+    pub(crate) fn shrunk(mut self, length: usize) -> Self {
+        let beyond = self.permit.num_permits().saturating_sub(permits(length) as usize);
+        drop(self.permit.split(beyond));
+        self.length = self.length.min(length);
+        self
+    }
+
+    fn holds(&self, length: usize) -> bool {
         self.length >= length
     }
 
@@ -82,6 +122,8 @@ pub(crate) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, sync::Arc};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -98,5 +140,37 @@ mod tests {
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
         drop(slice);
         assert!(Room::now(ROOM).is_some_and(|room| room.holds(ROOM) && !room.holds(ROOM + 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_room_holds_nothing_and_is_read_again() {
+        let _alone = ALONE.lock().await;
+        let (reads, held) = (Cell::new(0), Arc::new(()));
+        let read = || async {
+            reads.set(reads.get() + 1);
+            Ok::<_, HttpError>(Arc::clone(&held))
+        };
+        let small = Room::of(read, |_| SMALL).await.expect("read");
+        assert!(small.1.is_none());
+        drop(small);
+        let all = Room::now(ROOM).expect("nobody else");
+        let waiting = Room::of(read, |_| SMALL + 1);
+        let release = async {
+            tokio::time::sleep(WAIT / 2).await;
+            assert_eq!((Arc::strong_count(&held), reads.get()), (1, 2), "it was held while it waited");
+            // No more than was asked for is needed.
+            drop(all.shrunk(ROOM - SMALL - 1));
+        };
+        let (read, ()) = tokio::join!(waiting, release);
+        assert!(read.expect("read").1.is_some_and(|room| room.holds(SMALL + 1)));
+        assert_eq!(reads.get(), 3);
+    }
+
+    #[tokio::test]
+    async fn shrunk_room_gives_back_the_rest() {
+        let _alone = ALONE.lock().await;
+        let kept = Room::now(ROOM).expect("nobody else").shrunk(ROOM / 4);
+        assert!(!kept.holds(ROOM / 4 + 1) && kept.holds(ROOM / 4));
+        assert!(Room::now(ROOM / 4 * 3).is_some() && Room::now(ROOM / 4 * 3 + 1).is_none());
     }
 }

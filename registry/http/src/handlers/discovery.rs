@@ -4,7 +4,7 @@ use http::{StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use registry_auth::{Access, Pull};
 use registry_blobs::BlobStore;
-use registry_core::{PageQuery, Registry};
+use registry_core::{CoreError, PageQuery, Registry};
 use registry_metadata::{Metadata, Page, Referrer, ReferrerMarker};
 use registry_types::{Digest, ErrorCode, MediaType, ParseError, RepositoryName};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::{
     error::HttpError,
     query::Query,
     respond::{OCI_FILTERS_APPLIED, Reply, parsed},
+    room::Room,
 };
 
 pub(crate) async fn tags<M: Metadata, B: BlobStore>(
@@ -60,17 +61,45 @@ pub(crate) async fn referrers<M: Metadata, B: BlobStore>(
         )
     })?;
     let grant = access.grant::<Pull>(repository)?;
-    let page = registry.referrers(&grant, subject, filter.as_ref(), (n, after)).await?;
+    let read = || async {
+        let page = registry.referrers(&grant, subject, filter.as_ref(), (n, after)).await;
+        page.map_err(HttpError::from)
+    };
+    // While the page becomes JSON it is there twice.
+    let (page, room) = Room::of(read, |page| 2 * page_bytes(page)).await?;
     let path = format!("/v2/{repository}/referrers/{subject}");
     let next = next_referrers(&path, filter.as_ref(), n, &page);
     let index =
         ReferrersIndex { schema_version: 2, media_type: MediaType::OCI_INDEX, manifests: &page.entries };
-    let bytes = serde_json::to_vec(&index).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(page_bytes(&page));
+    serde_json::to_writer(&mut bytes, &index).map_err(|error| unwritable(&error))?;
+    drop(page);
+    let body = match room {
+        Some(room) => room.shrunk(bytes.capacity()).keep(bytes.into()),
+        None => bytes.into(),
+    };
     let mut reply = Reply::new(StatusCode::OK).header(header::CONTENT_TYPE, MediaType::OCI_INDEX);
     if filter.is_some() {
         reply = reply.header(OCI_FILTERS_APPLIED, "artifactType");
     }
-    Ok(with_link(reply.body(ResponseBody::full(bytes)), next).done())
+    Ok(with_link(reply.body(ResponseBody::full(body)), next).done())
+}
+
+/// Bytes of an entry beside its types and annotations: keys, digest and size.
+const ENTRY_BYTES: usize = 256;
+
+/// What a page takes in memory and, at most, as JSON.
+fn page_bytes(page: &Page<Referrer>) -> usize {
+    let entry = |referrer: &Referrer| {
+        let artifact_type = referrer.artifact_type.as_ref().map_or(0, |text| text.as_sent().len());
+        let annotations = referrer.annotations.as_ref().map_or(0, |object| object.get().len());
+        referrer.media_type.as_sent().len() + artifact_type + annotations + ENTRY_BYTES
+    };
+    ENTRY_BYTES + page.entries.iter().map(entry).sum::<usize>()
+}
+
+fn unwritable(error: &serde_json::Error) -> HttpError {
+    CoreError::Internal { reason: format!("a list cannot be written as JSON: {error}") }.into()
 }
 
 /// The image index that lists referrers.
@@ -91,7 +120,7 @@ fn next_referrers(
 ) -> Option<String> {
     let last = page.entries.last().filter(|_| page.more)?.marker;
     let filter = filter
-        .map(|filter| format!("artifactType={}&", utf8_percent_encode(filter.as_str(), NON_ALPHANUMERIC)));
+        .map(|filter| format!("artifactType={}&", utf8_percent_encode(filter.as_sent(), NON_ALPHANUMERIC)));
     let n = n.map(|n| format!("n={n}&"));
     let (filter, n) = (filter.unwrap_or_default(), n.unwrap_or_default());
     Some(format!("<{path}?{filter}{n}last={last}>; rel=\"next\""))

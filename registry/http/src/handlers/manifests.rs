@@ -20,7 +20,7 @@ use crate::{
     query::Query,
     request_body::read_whole,
     respond::{OCI_SUBJECT, OCI_TAG, Reply, entity_tag, header_text, not_modified},
-    room::{Room, SMALL},
+    room::Room,
 };
 
 /// Most tags of one push by digest; the specification asks for ten.
@@ -36,21 +36,9 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
     let grant = access.grant::<Pull>(repository)?;
     let accept = Accept::of(headers);
     let head = method == Method::HEAD;
-    let mut room: Option<Room> = None;
-    let record = loop {
-        let record = chosen(registry, &grant, reference, &accept).await?;
-        let length = record.bytes.len();
-        if head || length <= SMALL || room.as_ref().is_some_and(|room| room.holds(length)) {
-            break record;
-        }
-        // Who waits for room holds nothing meanwhile, and reads the manifest again.
-        room = Room::now(length);
-        if room.is_some() {
-            break record;
-        }
-        drop(record);
-        room = Some(Room::wait(length).await?);
-    };
+    let read = || chosen(registry, &grant, reference, &accept);
+    // HEAD sends none of it.
+    let (record, room) = Room::of(read, |record| if head { 0 } else { record.bytes.len() }).await?;
     let status =
         if not_modified(headers, &record.digest) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let reply = Reply::new(status).digest(&record.digest).header(header::ETAG, entity_tag(&record.digest));
@@ -58,7 +46,7 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
         return Ok(reply.done());
     }
     let reply = reply
-        .header(header::CONTENT_TYPE, record.media_type.as_str())
+        .header(header::CONTENT_TYPE, record.media_type.as_sent())
         .number(header::CONTENT_LENGTH, record.bytes.len() as u64);
     let body = match room {
         _ if head => ResponseBody::empty(),

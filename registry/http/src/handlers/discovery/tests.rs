@@ -96,8 +96,23 @@ async fn pages(registry: &TestRegistry, query: &str) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
+async fn a_long_page_takes_room_until_it_is_sent() {
+    let (registry, _folder) = registry().await;
+    let _alone = crate::room::ALONE.lock().await;
+    push_referrers(&registry, &[3 * MIB, 10]).await;
+    let most_free = || (1..=16).rev().find(|size| Room::now(size * MIB).is_some()).unwrap_or(0);
+    let (next, long) = page(&registry, "n=1").await;
+    assert_eq!(most_free(), 12, "a page of 3 MiB is held and takes no room, or too much");
+    let (_, short) = page(&registry, &next.unwrap()).await;
+    assert_eq!(most_free(), 12, "a short page took room");
+    drop((long, short));
+    assert_eq!(most_free(), 16);
+}
+
+#[tokio::test]
 async fn long_annotations_make_more_pages_and_no_long_answer() {
     let (registry, _folder) = registry().await;
+    let _alone = crate::room::ALONE.lock().await;
     let longest = 4 * MIB - 1200;
     let pushed = push_referrers(&registry, &[longest, longest, MIB, MIB, 10]).await;
     for filter in ["", "artifactType=application%2Fvnd.example.sbom%2Bjson"] {
