@@ -4,10 +4,14 @@
 //! 400 that says so. TLS where there is no certificate gets the same in plain HTTP: Go's clients turn that into
 //! "server gave HTTP response to HTTPS client", and docker and containerd then try plain HTTP where they may.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use http::Request;
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use registry_io::ZeroCopyStream;
 use tokio::{io::AsyncWriteExt, net::TcpStream, time::timeout};
@@ -32,9 +36,16 @@ const READ_BUFFER: usize = 64 << 10;
 const MOST_HEADERS: usize = 100;
 /// Streams at once on one HTTP/2 connection; Go's clients send a handful. Each may hold a small body whole.
 const HTTP2_STREAMS: u32 = 32;
-/// Bytes in flight to us on one stream, and on a connection: with the network's delay they bound the speed.
-const HTTP2_STREAM_WINDOW: u32 = 1 << 20;
-const HTTP2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes in flight to us on one stream, and on a connection. All of them may stand in our memory when the disk is
+/// slower than the network, so they bound it: 32 pushes on as many connections hold 8 MiB, and a connection with more
+/// holds 1 MiB, which with as much for 128 slow pulls (`HTTP2_SEND_BUFFER`) stays within 24 MiB. With the network's
+/// delay they also bound the speed of one push: at 1 ms 250 MB/s, at 20 ms 12 MB/s; a client sends layers side by
+/// side, and loopback's delay is far below both.
+const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+/// Bytes of one response that may wait in memory for the socket when the peer's window is wide and its line is slow:
+/// one piece of a body. hyper's own 400 KiB times 128 slow pulls are 50 MiB.
+const HTTP2_SEND_BUFFER: usize = 64 << 10;
 /// How long an HTTP/2 connection that was told to end may take, so that a request on its way is still answered.
 const GOODBYE_TIME: Duration = Duration::from_secs(5);
 /// How long a refused client may take to read why.
@@ -145,23 +156,13 @@ where
         let (handler, origin) = (handler.clone(), origin.clone());
         async move { Ok::<_, std::convert::Infallible>(handler.handle(origin, request).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME)
         .max_buf_size(READ_BUFFER)
         .max_headers(MOST_HEADERS)
         .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "the connection ended early");
-    }
+    until_ended(peer, connection, http1::Connection::graceful_shutdown, std::future::pending(), drain).await;
 }
 
 async fn serve_http2<I, H>(io: I, origin: RequestOrigin, handler: H, idle: Duration, drain: CancellationToken)
@@ -180,23 +181,38 @@ where
             Ok::<_, std::convert::Infallible>(response.map(|body| activity.send(body)))
         }
     });
-    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+    let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_send_buf_size(HTTP2_SEND_BUFFER)
         .max_header_list_size(READ_BUFFER as u32)
         .keep_alive_interval(HEADER_TIME)
         .serve_connection(io, service);
+    until_ended(peer, connection, http2::Connection::graceful_shutdown, activity.ended(idle), drain).await;
+}
+
+/// Drives a connection until it ends by itself. When the server drains it is told to end behind the requests in
+/// hand; when it is of no use any more (`useless`), the same, and it has [`GOODBYE_TIME`] for that.
+async fn until_ended<C>(
+    peer: SocketAddr,
+    connection: C,
+    say_goodbye: impl Fn(Pin<&mut C>),
+    useless: impl Future<Output = ()>,
+    drain: CancellationToken,
+) where
+    C: Future<Output = hyper::Result<()>>,
+{
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = drain.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            say_goodbye(connection.as_mut());
             connection.await
         }
-        () = activity.ended(idle) => {
-            connection.as_mut().graceful_shutdown();
+        () = useless => {
+            say_goodbye(connection.as_mut());
             timeout(GOODBYE_TIME, connection).await.unwrap_or(Ok(()))
         }
     };

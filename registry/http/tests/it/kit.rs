@@ -100,10 +100,14 @@ pub(crate) struct Http2 {
 
 impl Http2 {
     pub(crate) async fn ask(&mut self, method: &str, path: &str) -> Answer {
+        self.send(method, path, Bytes::new()).await
+    }
+
+    pub(crate) async fn send(&mut self, method: &str, path: &str, body: Bytes) -> Answer {
         let request = Request::builder()
             .method(method)
             .uri(format!("http://{}{path}", self.at))
-            .body(Full::default())
+            .body(Full::new(body))
             .unwrap();
         let response = self.sender.send_request(request).await.unwrap();
         let (parts, body) = response.into_parts();
