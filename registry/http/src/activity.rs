@@ -14,8 +14,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 
-use crate::body::ResponseBody;
-
 /// A stream that stands while others move is left for this many idle times: a client may have a reason to read
 /// one layer before another, and only the whole connection can be ended.
 const PATIENCE: u32 = 10;
@@ -60,7 +58,7 @@ impl Activity {
     }
 
     /// Notes a response until its body is sent or given up.
-    pub(crate) fn send(&self, body: ResponseBody) -> WatchedBody {
+    pub(crate) fn send<B>(&self, body: B) -> WatchedBody<B> {
         let mut state = self.lock();
         let (id, now) = (state.next, Instant::now());
         state.next += 1;
@@ -97,14 +95,14 @@ impl Drop for Handling {
 
 /// A body in pieces of at most [`FRAME`] bytes whose every piece is noted.
 #[derive(Debug)]
-pub(crate) struct WatchedBody {
-    body: ResponseBody,
+pub(crate) struct WatchedBody<B> {
+    body: B,
     rest: Bytes,
     activity: Activity,
     id: u64,
 }
 
-impl Body for WatchedBody {
+impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Body for WatchedBody<B> {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -147,7 +145,7 @@ impl Body for WatchedBody {
     }
 }
 
-impl Drop for WatchedBody {
+impl<B> Drop for WatchedBody<B> {
     fn drop(&mut self) {
         let mut state = self.activity.lock();
         state.sending.remove(&self.id);
@@ -161,6 +159,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::body::ResponseBody;
 
     const IDLE: Duration = Duration::from_secs(60);
 

@@ -48,7 +48,7 @@ impl Authenticator {
     }
 
     /// The rights of a request. One without a good token has none, and is refused where a right is needed.
-    pub(crate) fn authenticate(&self, headers: &HeaderMap) -> Access {
+    pub(crate) fn authenticate(&self, caller: &Caller, headers: &HeaderMap) -> Access {
         let verifier = match &*self.0 {
             Mode::Open => return Access::unrestricted(Identity::anonymous()),
             Mode::Token(server) => server.verifier(),
@@ -58,7 +58,7 @@ impl Authenticator {
             return Access::without_token(MissingToken::Absent);
         };
         verifier.verify(token, SystemTime::now()).unwrap_or_else(|error| {
-            tracing::info!(%error, "a token was refused");
+            tracing::info!(request = %caller.id, peer = %caller.address, %error, "a token was refused");
             Access::without_token(MissingToken::Invalid)
         })
     }

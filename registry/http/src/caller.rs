@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName, header, uri::Authority};
 
-use crate::{ip_network::IpNetwork, respond::header_text, service::RequestOrigin};
+use crate::{ip_network::IpNetwork, request_id::RequestId, respond::header_text, service::RequestOrigin};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -28,8 +28,10 @@ impl TrustedProxies {
 }
 
 /// The sender of one request, as far as it can be trusted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Caller {
+    /// What answer and logs call this request.
+    pub(crate) id: RequestId,
     pub(crate) address: IpAddr,
     /// Whether the client speaks TLS, with us or with its proxy.
     pub(crate) secure: bool,
@@ -41,9 +43,11 @@ impl Caller {
     pub(crate) fn new(origin: &RequestOrigin, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
         let peer = origin.peer.ip().to_canonical();
         if !proxies.trust(peer) {
-            return Self { address: peer, secure: origin.secure, forwarded_host: None };
+            let id = RequestId::random();
+            return Self { id, address: peer, secure: origin.secure, forwarded_host: None };
         }
         Self {
+            id: RequestId::of_proxy(headers),
             address: client_address(peer, headers, proxies),
             secure: last(headers, &FORWARDED_PROTO).and_then(is_secure).unwrap_or(origin.secure),
             forwarded_host: last(headers, &FORWARDED_HOST).and_then(host),
@@ -168,9 +172,12 @@ mod tests {
             ("x-forwarded-for", "192.0.2.1"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil.example"),
+            ("x-request-id", "evil"),
         ];
         for peer in ["198.51.100.1", "11.0.0.1", "::1"] {
-            assert_eq!(caller(peer, &lines), caller(peer, &[]), "{peer}");
+            let caller = caller(peer, &lines);
+            assert_eq!((caller.address.to_string().as_str(), caller.secure), (peer, false));
+            assert!(caller.forwarded_host.is_none() && caller.id.to_string() != "evil", "{peer}");
             assert_eq!(address_of(peer, &["10.0.0.1"]), peer);
         }
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
-use registry_types::{Digest, ErrorCode, ParseError, Reference, RepositoryName, UploadId};
+use registry_types::{Digest, ErrorCode, ParseError, Reference, RepositoryName, Tag, UploadId};
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +115,28 @@ impl Route {
             Self::Keys => "keys",
             Self::Live => "live",
             Self::Ready => "ready",
+        }
+    }
+
+    pub(crate) fn tag(&self) -> Option<&Tag> {
+        match self {
+            Self::Manifest(_, reference) => reference.tag(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::Blob(_, digest) | Self::Referrers(_, digest) => Some(digest),
+            Self::Manifest(_, reference) => reference.digest(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn upload(&self) -> Option<UploadId> {
+        match self {
+            Self::Upload(_, id) => Some(*id),
+            _ => None,
         }
     }
 

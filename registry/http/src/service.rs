@@ -1,6 +1,6 @@
-//! One request: route, authentication, handler, error mapping, log line.
+//! One request: route, authentication, handler, error mapping.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::{Body, Incoming};
@@ -16,8 +16,11 @@ use crate::{
     caller::{Caller, TrustedProxies},
     error::HttpError,
     handlers::{self, Answer, Failure},
+    incoming_body::IncomingBody,
     query::Query,
     readiness::Readiness,
+    request_id::X_REQUEST_ID,
+    request_log::{LoggedBody, RequestLog},
     respond::{API_VERSION, Reply},
     route::{Route, RouteError},
 };
@@ -36,7 +39,7 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
         &self,
         origin: RequestOrigin,
         request: Request<Incoming>,
-    ) -> impl Future<Output = Response<ResponseBody>> + Send;
+    ) -> impl Future<Output = Response<LoggedBody>> + Send;
 }
 
 #[derive(Debug, Clone)]
@@ -64,15 +67,15 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         (origin, caller): (&RequestOrigin, &Caller),
         route: &Route,
         parts: &Parts,
-        body: Incoming,
-        seen: &mut Seen,
+        body: IncomingBody,
+        log: &mut RequestLog,
     ) -> Result<Response<ResponseBody>, HttpError> {
         let allowed = route.methods();
         if parts.method == Method::OPTIONS || !allowed.contains(&parts.method) {
             let list: Vec<&str> = allowed.iter().map(Method::as_str).collect();
             return if parts.method == Method::OPTIONS {
                 // GitLab asks this way whether tags can be deleted; any caller with a good token may know.
-                let access = self.authenticator.authenticate(&parts.headers);
+                let access = self.authenticator.authenticate(caller, &parts.headers);
                 access.require_token().map_err(|denied| self.authenticator.denied(caller, parts, &denied))?;
                 Ok(Reply::new(StatusCode::OK).header(header::ALLOW, list.join(", ")).done())
             } else {
@@ -99,8 +102,8 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
                 .await
             }
             _ => {
-                let access = self.authenticator.authenticate(&parts.headers);
-                seen.user = Some(access.identity().to_string());
+                let access = self.authenticator.authenticate(caller, &parts.headers);
+                log.set_user(access.identity().to_string());
                 self.dispatch(origin, route, parts, &query, body, &access).await
             }
         };
@@ -116,7 +119,7 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         route: &Route,
         parts: &Parts,
         query: &Query,
-        body: Incoming,
+        body: IncomingBody,
         access: &Access,
     ) -> Answer {
         use handlers::{base, blobs, discovery, manifests, uploads};
@@ -161,22 +164,17 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
     }
 }
 
-/// What the log line tells besides the request itself.
-#[derive(Debug, Default)]
-struct Seen {
-    user: Option<String>,
-}
-
 impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
-    async fn handle(&self, origin: RequestOrigin, request: Request<Incoming>) -> Response<ResponseBody> {
-        let started = Instant::now();
+    async fn handle(&self, origin: RequestOrigin, request: Request<Incoming>) -> Response<LoggedBody> {
         let (parts, body) = request.into_parts();
         let caller = Caller::new(&origin, &parts.headers, &self.proxies);
-        let mut seen = Seen::default();
         let route = Route::parse(parts.uri.path());
+        let mut log =
+            RequestLog::new(&caller, origin.peer, parts.method.clone(), route.as_ref().ok().cloned());
+        let body = IncomingBody::new(body, &parts, log.received());
         let answer = match (&route, unacceptable(&parts.headers)) {
             (_, Some(error)) => Err(error),
-            (Ok(route), None) => self.answer((&origin, &caller), route, &parts, body, &mut seen).await,
+            (Ok(route), None) => self.answer((&origin, &caller), route, &parts, body, &mut log).await,
             // Whether a malformed path exists is nobody's secret: it needs no token.
             (Err(RouteError::NotFound), None) => Err(not_found()),
             (Err(RouteError::Invalid(code, message)), None) => {
@@ -190,24 +188,13 @@ impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
         };
         let mut response = answer.unwrap_or_else(|error| {
             if let Some(reason) = &error.internal {
-                tracing::error!(reason, path = parts.uri.path(), "a request failed");
+                tracing::error!(request = %caller.id, reason, path = parts.uri.path(), "a request failed");
             }
             error.into_response()
         });
         complete_head(&mut response, &parts.method);
-        let route = route.as_ref().ok();
-        tracing::info!(
-            peer = %caller.address,
-            connection = %origin.peer,
-            method = %parts.method,
-            route = route.map_or("none", Route::name),
-            repository = route.and_then(Route::repository).map(tracing::field::display),
-            user = seen.user.as_deref(),
-            status = response.status().as_u16(),
-            microseconds = started.elapsed().as_micros() as u64,
-            "request"
-        );
-        response
+        response.headers_mut().insert(X_REQUEST_ID, caller.id.header());
+        log.follow(response)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, Method, StatusCode, header};
-use hyper::body::Incoming;
 use registry_auth::{Access, Delete, Grant, Pull, Push};
 use registry_blobs::BlobStore;
 use registry_core::{ManifestPush, Registry};
@@ -17,6 +16,7 @@ use crate::{
     accept::Accept,
     body::ResponseBody,
     error::HttpError,
+    incoming_body::IncomingBody,
     query::Query,
     request_body::read_whole,
     respond::{OCI_SUBJECT, OCI_TAG, Reply, entity_tag, header_text, not_modified},
@@ -105,7 +105,7 @@ pub(crate) async fn put<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     access: &Access,
     (query, headers): (&Query, &HeaderMap),
-    body: Incoming,
+    body: IncomingBody,
     idle: Duration,
     (repository, reference): (&RepositoryName, &Reference),
 ) -> Answer {

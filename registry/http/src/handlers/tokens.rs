@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
-use hyper::body::Incoming;
 use registry_auth::{
     Account, GrantedScopes, Identity, LoginError, PasswordHash, Secret, basic_challenge, decide, parse_scopes,
 };
@@ -20,6 +19,7 @@ use crate::{
     authentication::Authenticator,
     caller::Caller,
     error::HttpError,
+    incoming_body::IncomingBody,
     query::Query,
     request_body::read_whole,
     respond::{Reply, header_text},
@@ -41,7 +41,7 @@ pub(crate) async fn issue<M: Metadata, B: BlobStore>(
     caller: &Caller,
     parts: &Parts,
     query: &Query,
-    body: Incoming,
+    body: IncomingBody,
     idle: Duration,
 ) -> Answer {
     let server = authenticator.server().ok_or_else(|| {
@@ -104,7 +104,7 @@ async fn log_in<M: Metadata, B: BlobStore>(
     match (checked, account) {
         (Ok(()), Some(account)) => Ok(account),
         (Ok(()) | Err(LoginError::Wrong), _) => {
-            tracing::warn!(peer = %caller.address, "a login failed");
+            tracing::warn!(request = %caller.id, peer = %caller.address, "a login failed");
             Err(unauthorized("wrong name or password").into())
         }
         (Err(error @ LoginError::Slowed { retry_after }), _) => {

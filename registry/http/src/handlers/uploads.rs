@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
-use hyper::body::Incoming;
 use registry_auth::{Access, MissingToken, Pull, Push};
 use registry_blobs::BlobStore;
 use registry_core::{CoreError, Mounted, Registry, UploadStatus};
@@ -15,6 +14,7 @@ use super::{Answer, Failure};
 use crate::{
     authentication::Authenticator,
     error::{HttpError, UPLOAD_OFFSET, upload_range},
+    incoming_body::IncomingBody,
     query::Query,
     request_body::{content_length, upload_stream},
     respond::{DOCKER_UPLOAD_UUID, Reply, parsed},
@@ -25,7 +25,7 @@ pub(crate) async fn start<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     (authenticator, access): (&Authenticator, &Access),
     query: &Query,
-    body: Incoming,
+    body: IncomingBody,
     idle: Duration,
     repository: &RepositoryName,
 ) -> Answer {
@@ -81,7 +81,7 @@ pub(crate) async fn append<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     access: &Access,
     headers: &HeaderMap,
-    body: Incoming,
+    body: IncomingBody,
     idle: Duration,
     (repository, id): (&RepositoryName, UploadId),
 ) -> Answer {
@@ -97,7 +97,7 @@ pub(crate) async fn complete<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     access: &Access,
     (query, headers): (&Query, &HeaderMap),
-    body: Incoming,
+    body: IncomingBody,
     idle: Duration,
     (repository, id): (&RepositoryName, UploadId),
 ) -> Answer {

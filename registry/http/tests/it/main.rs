@@ -5,5 +5,7 @@
 mod hostile;
 mod http2;
 mod kit;
+mod logs;
 mod proxies;
+mod refusals;
 mod wire;
