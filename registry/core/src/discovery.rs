@@ -9,7 +9,9 @@ use crate::{CoreError, Registry};
 
 /// Most entries of one page. Larger pages gain nothing and a client could ask for everything at once.
 pub const LARGEST_PAGE: usize = 10_000;
-/// Entries of a page when the client does not say: what the distribution registry sends.
+/// Entries of a page when the client does not say: what the distribution registry sends. The specification speaks of
+/// the whole list then and demands it nowhere; it lets a list go on behind a `Link`, which clients follow. The whole
+/// of 100,000 tags would be megabytes for each who asks.
 const USUAL_PAGE: usize = 1_000;
 /// Most entries of one page of referrers. Each is a descriptor, some 400 bytes without annotations.
 const LARGEST_REFERRERS_PAGE: usize = 1_000;
@@ -33,7 +35,8 @@ impl PageQuery {
 }
 
 impl<M: Metadata, B: BlobStore> Registry<M, B> {
-    /// Tags of the grant's repository in byte order. Without `n` the whole list, as the specification has it.
+    /// A page of the tags of the grant's repository in byte order (distribution specification, "Listing Tags"):
+    /// `query.n` entries, 1,000 when it does not say, and never more than [`LARGEST_PAGE`].
     ///
     /// # Errors
     /// [`CoreError::RepositoryUnknown`] when nothing was ever pushed to it.
@@ -42,7 +45,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         page.ok_or_else(|| CoreError::RepositoryUnknown { repository: grant.repository().clone() })
     }
 
-    /// Repositories in byte order.
+    /// A page of the repositories in byte order, as long as one of tags.
     pub async fn catalog(
         &self,
         _grant: &CatalogGrant,

@@ -8,13 +8,13 @@ use std::{
 
 use registry_auth::{KeyStore, Secret};
 use registry_io::DirectoryLock;
-use registry_metadata::{AccountMetadata, AccountRecord, RuleRecord, SqliteMetadata};
+use registry_metadata::{AccountRecord, Metadata, RuleRecord, SqliteMetadata};
 use registry_types::{AccessRule, AccountKind, AccountName};
 use time::OffsetDateTime;
 
 use crate::{
     DataFolder, ServerError,
-    run::{hash, open_metadata},
+    run::{hash, off_workers, open_metadata},
 };
 
 /// Shortest password that is taken from a person. Robots' are made and longer.
@@ -41,9 +41,14 @@ pub struct Administration {
 impl Administration {
     /// Opens the data folder of a registry that was started at least once.
     pub async fn open(data: &Path) -> Result<Self, ServerError> {
-        let folder = DataFolder::existing(data)?;
-        // Without a running server this process is the only one and may bring the schema up to date.
-        let lock = DirectoryLock::acquire(folder.root()).ok();
+        let data = data.to_owned();
+        let (folder, lock) = off_workers(move || {
+            let folder = DataFolder::existing_blocking(&data)?;
+            // Without a running server this process is the only one and may bring the schema up to date.
+            let lock = DirectoryLock::acquire(folder.root()).ok();
+            Ok((folder, lock))
+        })
+        .await?;
         let alone = lock.is_some();
         let metadata = open_metadata(&folder, alone).await?;
         Ok(Self { metadata, folder, _lock: lock })
@@ -144,11 +149,12 @@ impl Administration {
     /// Signs with a new key from now on. Tokens of the old one stay good for `lifetime`; with zero none does.
     pub async fn rotate_key(&self, lifetime: Duration) -> Result<(), ServerError> {
         let keys = self.folder.keys();
-        let rotated = tokio::task::spawn_blocking(move || {
+        off_workers(move || {
             let now = SystemTime::now();
-            KeyStore::open_blocking(&keys, now)?.rotate_blocking(lifetime, now)
-        });
-        let failed = |reason: String| ServerError::Tokens(reason);
-        rotated.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+            let rotated = KeyStore::open_blocking(&keys, now)
+                .and_then(|mut store| store.rotate_blocking(lifetime, now));
+            rotated.map_err(|error| ServerError::Tokens(error.to_string()))
+        })
+        .await
     }
 }

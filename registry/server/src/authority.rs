@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::{
     ServerError,
-    data::{write_private, write_public},
+    data::{write_private_blocking, write_public_blocking},
 };
 
 /// Ten years: a private authority is replaced by hand, on every client.
@@ -39,7 +39,7 @@ pub struct SelfSigned {
 
 impl SelfSigned {
     /// Makes what is missing in `folder` and a server certificate for `names`.
-    pub fn prepare(folder: &Path, names: Vec<String>) -> Result<Self, ServerError> {
+    pub fn prepare_blocking(folder: &Path, names: Vec<String>) -> Result<Self, ServerError> {
         let files = Self {
             authority: folder.join("ca.crt"),
             certificate: folder.join("server.crt"),
@@ -56,8 +56,8 @@ impl SelfSigned {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = params.signed_by(&key, &issuer).map_err(broken)?;
-        write_private(&files.key, key.serialize_pem().as_bytes())?;
-        write_public(&files.certificate, certificate.pem().as_bytes())?;
+        write_private_blocking(&files.key, key.serialize_pem().as_bytes())?;
+        write_public_blocking(&files.certificate, certificate.pem().as_bytes())?;
         Ok(files)
     }
 
@@ -75,8 +75,8 @@ impl SelfSigned {
         params.not_before = OffsetDateTime::now_utc() - BACKDATED;
         params.not_after = OffsetDateTime::now_utc() + AUTHORITY_LIFE;
         let certificate = params.self_signed(&key).map_err(broken)?;
-        write_private(key_file, key.serialize_pem().as_bytes())?;
-        write_public(&self.authority, certificate.pem().as_bytes())?;
+        write_private_blocking(key_file, key.serialize_pem().as_bytes())?;
+        write_public_blocking(&self.authority, certificate.pem().as_bytes())?;
         Ok(Issuer::new(params, key))
     }
 }
@@ -133,11 +133,13 @@ mod tests {
     #[test]
     fn the_authority_stays_and_the_certificate_is_for_the_names_asked() {
         let folder = tempfile::tempdir().unwrap();
-        let first = SelfSigned::prepare(folder.path(), vec!["a.example".to_owned()]).unwrap();
+        let first = SelfSigned::prepare_blocking(folder.path(), vec!["a.example".to_owned()]).unwrap();
         let authority = std::fs::read_to_string(&first.authority).unwrap();
-        let second =
-            SelfSigned::prepare(folder.path(), certificate_names(Some("b.example"), [0, 0, 0, 0].into()))
-                .unwrap();
+        let second = SelfSigned::prepare_blocking(
+            folder.path(),
+            certificate_names(Some("b.example"), [0, 0, 0, 0].into()),
+        )
+        .unwrap();
         assert_eq!(std::fs::read_to_string(&second.authority).unwrap(), authority, "the authority changed");
         let pem = std::fs::read(&second.certificate).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).unwrap();
@@ -152,7 +154,7 @@ mod tests {
     fn keys_are_for_their_owner_only() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
-        let files = SelfSigned::prepare(folder.path(), vec!["a".to_owned()]).unwrap();
+        let files = SelfSigned::prepare_blocking(folder.path(), vec!["a".to_owned()]).unwrap();
         for key in [files.key, folder.path().join("ca.key")] {
             assert_eq!(std::fs::metadata(key).unwrap().permissions().mode() & 0o777, 0o600);
         }

@@ -17,7 +17,7 @@ pub struct DataFolder {
 
 impl DataFolder {
     /// Makes the folder if it is missing.
-    pub fn prepare(root: &Path) -> Result<Self, ServerError> {
+    pub fn prepare_blocking(root: &Path) -> Result<Self, ServerError> {
         let folder = Self { root: root.to_owned() };
         for path in [root.to_owned(), folder.keys(), folder.tls()] {
             DirBuilder::new()
@@ -30,7 +30,7 @@ impl DataFolder {
     }
 
     /// The folder of a registry that was started before.
-    pub fn existing(root: &Path) -> Result<Self, ServerError> {
+    pub fn existing_blocking(root: &Path) -> Result<Self, ServerError> {
         let folder = Self { root: root.to_owned() };
         if folder.metadata().exists() {
             return Ok(folder);
@@ -67,16 +67,16 @@ impl DataFolder {
 }
 
 /// Writes a file that only its owner may read, whole or not at all, and durably.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
-    write(path, bytes, 0o600)
+pub(crate) fn write_private_blocking(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
+    write_blocking(path, bytes, 0o600)
 }
 
 /// Writes a file that everybody may read, whole or not at all, and durably.
-pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
-    write(path, bytes, 0o644)
+pub(crate) fn write_public_blocking(path: &Path, bytes: &[u8]) -> Result<(), ServerError> {
+    write_blocking(path, bytes, 0o644)
 }
 
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), ServerError> {
+fn write_blocking(path: &Path, bytes: &[u8], mode: u32) -> Result<(), ServerError> {
     let temporary = path.with_extension("new");
     let written = (|| {
         // What an earlier start left half-way.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -13,7 +13,7 @@ use registry_blobs::LocalBlobs;
 use registry_core::{Recovered, Registry};
 use registry_http::{Authenticator, ListenerTls, TokenServer};
 use registry_io::DirectoryLock;
-use registry_metadata::{AccountMetadata, AccountRecord, SqliteMetadata};
+use registry_metadata::{AccountRecord, Metadata, SqliteMetadata};
 use registry_types::AccountKind;
 use rustls::ServerConfig;
 use time::OffsetDateTime;
@@ -21,7 +21,8 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    AuthMode, Config, DataFolder, SelfSigned, ServerError, authority::certificate_names, data::write_private,
+    AuthMode, Config, DataFolder, SelfSigned, ServerError, authority::certificate_names,
+    data::write_private_blocking,
 };
 
 /// How often files that may change under a running server (signing keys, certificates) are looked at.
@@ -51,11 +52,8 @@ struct CertificateFiles {
 impl Server {
     /// Opens the data folder, makes what a first start needs, and binds the address.
     pub async fn prepare(config: Config) -> Result<Self, ServerError> {
-        let folder = DataFolder::prepare(&config.data)?;
-        let lock = DirectoryLock::acquire(folder.root()).map_err(|error| ServerError::Locked {
-            path: folder.root().to_owned(),
-            reason: error.to_string(),
-        })?;
+        let data = config.data.clone();
+        let (folder, lock) = off_workers(move || lock_folder_blocking(&data)).await?;
         let metadata = open_metadata(&folder, true).await?;
         let blobs = LocalBlobs::in_directory(folder.root().to_owned()).await?;
         let (authenticator, tokens, new_admin) = match config.auth.mode {
@@ -65,17 +63,19 @@ impl Server {
                 let admin = first_admin(&metadata, &folder).await?;
                 (Authenticator::token_server(server.clone()), Some((server, folder.keys())), admin)
             }
-            AuthMode::Gitlab => (gitlab(&config)?, None, None),
+            AuthMode::Gitlab => (gitlab(&config).await?, None, None),
         };
         let self_signed = if config.tls.self_signed {
             let host = config.external_url.as_ref().and_then(|url| url.host_str());
-            Some(SelfSigned::prepare(&folder.tls(), certificate_names(host, config.listen.ip()))?)
+            let names = certificate_names(host, config.listen.ip());
+            let tls = folder.tls();
+            Some(off_workers(move || SelfSigned::prepare_blocking(&tls, names)).await?)
         } else {
             None
         };
         let files = certificate_files(&config, self_signed.as_ref());
         let tls = match files {
-            Some(files) => Some((watch::Sender::new(load_certificate(&files)?), files)),
+            Some(files) => Some((watch::Sender::new(load_certificate(&files).await?), files)),
             None => None,
         };
         let listen = |source| ServerError::Listen { address: config.listen.to_string(), source };
@@ -162,14 +162,33 @@ fn keep(
     });
 }
 
+/// Does `work` where it holds up no request and no signal.
+pub(crate) async fn off_workers<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
+) -> Result<T, ServerError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(ServerError::Config(error.to_string())))
+}
+
+fn lock_folder_blocking(data: &Path) -> Result<(DataFolder, DirectoryLock), ServerError> {
+    let folder = DataFolder::prepare_blocking(data)?;
+    let lock = DirectoryLock::acquire(folder.root())
+        .map_err(|error| ServerError::Locked { path: folder.root().to_owned(), reason: error.to_string() })?;
+    Ok((folder, lock))
+}
+
 /// Opens the database as its only user, or beside a running server, where accounts and rules may be changed.
 pub(crate) async fn open_metadata(folder: &DataFolder, alone: bool) -> Result<SqliteMetadata, ServerError> {
     let path = folder.metadata();
-    let opened = tokio::task::spawn_blocking(move || {
-        if alone { SqliteMetadata::open(&path) } else { SqliteMetadata::open_beside_server_blocking(&path) }
+    off_workers(move || {
+        let opened = if alone {
+            SqliteMetadata::open(&path)
+        } else {
+            SqliteMetadata::open_beside_server_blocking(&path)
+        };
+        Ok(opened?)
     })
-    .await;
-    Ok(opened.map_err(|error| ServerError::Config(error.to_string()))??)
+    .await
 }
 
 async fn token_server(config: &Config, folder: &DataFolder) -> Result<TokenServer, ServerError> {
@@ -181,15 +200,15 @@ async fn token_server(config: &Config, folder: &DataFolder) -> Result<TokenServe
     TokenServer::new(issuer, store.signing(), verifier, realm.as_deref()).map_err(tokens_error)
 }
 
-fn gitlab(config: &Config) -> Result<Authenticator, ServerError> {
+async fn gitlab(config: &Config) -> Result<Authenticator, ServerError> {
     let (Some(realm), Some(bundle)) = (&config.auth.gitlab.realm, &config.auth.gitlab.certificates) else {
         return Err(ServerError::Config("auth.mode gitlab needs its realm and certificates".to_owned()));
     };
-    let text = fs::read(bundle).map_err(|source| ServerError::Data {
-        action: "read",
-        path: bundle.clone(),
-        source,
-    })?;
+    let path = bundle.clone();
+    let text = off_workers(move || {
+        fs::read(&path).map_err(|source| ServerError::Data { action: "read", path, source })
+    })
+    .await?;
     let auth = &config.auth;
     let gitlab = GitLab::new(&GitLabConfig {
         realm: realm.to_string(),
@@ -209,7 +228,8 @@ async fn first_admin(metadata: &impl Metadata, folder: &DataFolder) -> Result<Op
     let password = Secret::generate().map_err(tokens_error)?;
     let file = folder.admin_password();
     // The file first: an administrator whose password nobody knows could not be replaced by the next start.
-    write_private(&file, format!("{}\n", password.expose()).as_bytes())?;
+    let (path, secret) = (file.clone(), password.clone());
+    off_workers(move || write_private_blocking(&path, format!("{}\n", secret.expose()).as_bytes())).await?;
     let admin = AccountRecord {
         name: "admin".parse().map_err(tokens_error)?,
         kind: AccountKind::User,
@@ -239,9 +259,23 @@ fn certificate_files(config: &Config, self_signed: Option<&SelfSigned>) -> Optio
     Some(CertificateFiles { certificate, key })
 }
 
-fn load_certificate(files: &CertificateFiles) -> Result<Arc<ServerConfig>, ServerError> {
-    registry_http::server_config(&files.certificate, &files.key)
-        .map_err(|error| ServerError::Tls(error.to_string()))
+async fn load_certificate(files: &CertificateFiles) -> Result<Arc<ServerConfig>, ServerError> {
+    let files = files.clone();
+    off_workers(move || {
+        registry_http::server_config(&files.certificate, &files.key)
+            .map_err(|error| ServerError::Tls(error.to_string()))
+    })
+    .await
+}
+
+impl CertificateFiles {
+    async fn modified(&self) -> [Option<SystemTime>; 2] {
+        [modified(&self.certificate).await, modified(&self.key).await]
+    }
+}
+
+async fn modified(path: &Path) -> Option<SystemTime> {
+    tokio::fs::metadata(path).await.ok()?.modified().ok()
 }
 
 type Watched = (Option<(TokenServer, PathBuf)>, Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>);
@@ -249,15 +283,22 @@ type Watched = (Option<(TokenServer, PathBuf)>, Option<(watch::Sender<Arc<Server
 /// Takes over changed signing keys and certificates without a restart. What cannot be read is logged, the old goes on
 /// serving, and the files are read again until they fit: certificate and key are seldom replaced in one moment.
 async fn keep_reloading((tokens, tls): Watched) {
-    let modified = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    let keys_now = || tokens.as_ref().and_then(|(_, folder)| modified(folder));
-    let certificate_now =
-        || tls.as_ref().map(|(_, files)| (modified(&files.certificate), modified(&files.key)));
-    let (mut keys_seen, mut certificate_seen) = (keys_now(), certificate_now());
+    let now = async || {
+        let keys = match &tokens {
+            Some((_, folder)) => modified(folder).await,
+            None => None,
+        };
+        let certificate = match &tls {
+            Some((_, files)) => files.modified().await,
+            None => [None; 2],
+        };
+        (keys, certificate)
+    };
+    let (mut keys_seen, mut certificate_seen) = now().await;
     let mut interval = tokio::time::interval(RELOAD_INTERVAL);
     loop {
         interval.tick().await;
-        let (keys, certificate) = (keys_now(), certificate_now());
+        let (keys, certificate) = now().await;
         if let (Some((server, folder)), true) = (&tokens, keys != keys_seen) {
             match read_keys(folder.clone()).await {
                 Ok(store) => {
@@ -269,7 +310,7 @@ async fn keep_reloading((tokens, tls): Watched) {
             }
         }
         if let (Some((sender, files)), true) = (&tls, certificate != certificate_seen) {
-            match load_certificate(files) {
+            match load_certificate(files).await {
                 Ok(config) => {
                     sender.send_replace(config);
                     tracing::info!("took over the new certificate");
@@ -282,7 +323,5 @@ async fn keep_reloading((tokens, tls): Watched) {
 }
 
 async fn read_keys(folder: PathBuf) -> Result<KeyStore, ServerError> {
-    let opened =
-        tokio::task::spawn_blocking(move || KeyStore::open_blocking(&folder, SystemTime::now())).await;
-    opened.map_err(tokens_error)?.map_err(tokens_error)
+    off_workers(move || KeyStore::open_blocking(&folder, SystemTime::now()).map_err(tokens_error)).await
 }
