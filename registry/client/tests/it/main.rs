@@ -5,6 +5,7 @@
 mod auth;
 mod fake;
 mod lists;
+mod mount;
 mod pull;
 mod push;
 mod scheme;
