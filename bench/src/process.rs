@@ -93,8 +93,9 @@ fn status_value(pid: u32, name: &str) -> Option<u64> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGTERM first: nginx must stop its workers itself.
-        let stopped = Command::new("kill").arg(self.child.id().to_string()).status();
+        // SIGTERM first: nginx must stop its workers itself. A rival's shell does not stop what it started.
+        let family = self.family();
+        let stopped = Command::new("kill").args(family.iter().map(ToString::to_string)).status();
         let until = Instant::now() + Duration::from_secs(5);
         while stopped.is_ok() && Instant::now() < until {
             if matches!(self.child.try_wait(), Ok(Some(_))) {

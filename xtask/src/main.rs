@@ -22,7 +22,7 @@ cargo xtask VERB
   test --quick                the tests of the workspace only
   conformance [--release]     the official distribution suite (1.1 and dev) and our own checks on our registry
   crash [--rounds N]          kills the server at random moments and looks for what was lost
-  bench NAME [--smoke]        a benchmark beside its rivals: registry
+  bench NAME [--smoke]        a benchmark beside its rivals: registry; docs/benchmarks.md has its options
   fixtures                    installs the helper programs and Debian packages that the tests use
 
 Installing needs root and apt for Debian packages, and Go for the rest; what cannot be installed is named and

@@ -1,5 +1,8 @@
 //! The disciplines. Each does the same work against any contestant and gives what it measured.
 
+mod listing;
+mod memory;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -9,6 +12,9 @@ use anyhow::{Context, Result, ensure};
 use registry_types::{Digest, DigestHasher};
 use serde_json::json;
 use tokio::task::JoinSet;
+
+pub(crate) use listing::{Fill, fill, first_page};
+pub(crate) use memory::{Load, Protocol, memory};
 
 use crate::{
     servers::{Contestant, REPOSITORY},
@@ -95,10 +101,12 @@ pub(crate) async fn pull(contestant: &Contestant, path: &str, clients: usize) ->
     Ok((Cost { wall, cpu: contestant.server.usage_since(before).cpu_seconds }, bytes))
 }
 
-/// `writers` tasks push images of one 64 KiB layer, a config and a manifest for `time`; gives images pushed.
+/// `writers` tasks push images of one 64 KiB layer, a config and a manifest for `time`, other ones in each `round`; gives
+/// images pushed.
 pub(crate) async fn small_images(
     contestant: &Contestant,
     writers: usize,
+    round: usize,
     time: Duration,
 ) -> Result<(Cost, u64)> {
     let until = Instant::now() + time;
@@ -109,7 +117,8 @@ pub(crate) async fn small_images(
         tasks.spawn(async move {
             let mut pushed = 0_u64;
             while Instant::now() < until {
-                push_image(&mut connection, ((writer as u64) << 32) + pushed + 1).await?;
+                push_image(&mut connection, ((round as u64) << 48) + ((writer as u64) << 32) + pushed + 1)
+                    .await?;
                 pushed += 1;
             }
             anyhow::Ok(pushed)
@@ -158,9 +167,10 @@ pub(crate) async fn put_manifest(connection: &mut Connection, tag: &str, manifes
     Ok(())
 }
 
-/// `clients` connections get the manifest `tag` again and again for `time`; gives the requests answered.
+/// `clients` connections ask for the manifest `tag` by `method` again and again for `time`; gives the requests answered.
 pub(crate) async fn manifest_reads(
     contestant: &Contestant,
+    method: &'static str,
     tag: &str,
     clients: usize,
     time: Duration,
@@ -179,7 +189,7 @@ pub(crate) async fn manifest_reads(
             let mut answered = 0_u64;
             let headers = "Accept: application/vnd.oci.image.manifest.v1+json\r\n";
             while Instant::now() < until {
-                let (head, _) = connection.request("GET", &path, headers, b"").await?;
+                let (head, _) = connection.request(method, &path, headers, b"").await?;
                 ensure!(head.status == 200, "the manifest answered {}", head.status);
                 answered += 1;
             }
@@ -192,57 +202,4 @@ pub(crate) async fn manifest_reads(
     }
     let wall = started.elapsed().as_secs_f64();
     Ok((Cost { wall, cpu: contestant.server.usage_since(before).cpu_seconds }, requests))
-}
-
-/// Opens `pulls` slow pulls of `path` and `pushes` unfinished pushes of `length` bytes each, lets them run for
-/// `time` and gives the highest memory seen, in MiB.
-pub(crate) async fn memory(
-    contestant: &Contestant,
-    path: &str,
-    (pulls, pushes): (usize, usize),
-    length: u64,
-    time: Duration,
-) -> Result<f64> {
-    let mut tasks = JoinSet::new();
-    let until = Instant::now() + time;
-    for _ in 0..pulls {
-        let mut connection = contestant.connect().await?;
-        let path = path.to_owned();
-        tasks.spawn(async move {
-            connection.begin_get(&path).await?;
-            while Instant::now() < until {
-                connection.skip(64 << 10).await?;
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            anyhow::Ok(())
-        });
-    }
-    let chunk: Arc<Vec<u8>> = Arc::new(content(1 << 20, 7));
-    for _ in 0..pushes {
-        let mut connection = contestant.connect().await?;
-        let chunk = chunk.clone();
-        tasks.spawn(async move {
-            let (head, _) =
-                connection.request("POST", &format!("/v2/{REPOSITORY}/blobs/uploads/"), "", b"").await?;
-            let location = head.location.context("no Location")?;
-            connection
-                .send_head("PATCH", &location, "Content-Type: application/octet-stream\r\n", length)
-                .await?;
-            let mut left = length;
-            while Instant::now() < until && left > chunk.len() as u64 {
-                connection.send_body(&chunk, chunk.len() as u64).await?;
-                left -= chunk.len() as u64;
-            }
-            Ok(())
-        });
-    }
-    let mut highest = 0.0_f64;
-    while Instant::now() < until {
-        highest = highest.max(contestant.server.memory_mib());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-    }
-    Ok(highest)
 }
