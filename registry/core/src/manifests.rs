@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use registry_auth::{Delete, Grant, Push};
 use registry_blobs::BlobStore;
-use registry_metadata::{Metadata, NewManifest};
+use registry_metadata::{Change, Metadata, NewManifest};
 use registry_types::{Algorithm, Digest, ManifestView, MediaType, Reference, Tag};
 
 use crate::{CoreError, Registry};
@@ -57,14 +57,18 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let view = ManifestView::parse(&push.bytes, push.media_type.as_ref())?;
         let subject = view.subject.as_ref().map(|subject| subject.digest);
         self.metadata
-            .put_manifest(NewManifest {
-                repository: grant.repository().clone(),
-                digest,
-                bytes: push.bytes,
-                view,
-                tags: tags.clone(),
-                allow_missing_blobs: self.limits.sparse_manifests,
-            })
+            .put_manifest(
+                NewManifest {
+                    repository: grant.repository().clone(),
+                    digest,
+                    bytes: push.bytes,
+                    view,
+                    tags: tags.clone(),
+                    immutable_tags: Vec::new(),
+                    allow_missing_blobs: self.limits.sparse_manifests,
+                },
+                Change::now(),
+            )
             .await?;
         Ok(PushedManifest { digest, subject, tags })
     }
@@ -77,8 +81,10 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     ) -> Result<(), CoreError> {
         let repository = grant.repository();
         let removed = match reference {
-            Reference::Tag(tag) => self.metadata.delete_tag(repository, tag).await?,
-            Reference::Digest(digest) => self.metadata.delete_manifest(repository, digest).await?,
+            Reference::Tag(tag) => self.metadata.delete_tag(repository, tag, Change::now()).await?,
+            Reference::Digest(digest) => {
+                self.metadata.delete_manifest(repository, digest, Change::now()).await?
+            }
         };
         if removed {
             Ok(())
@@ -90,7 +96,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     /// Removes a blob from the repository; its bytes stay for other repositories.
     pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<(), CoreError> {
         let repository = grant.repository();
-        if self.metadata.unlink_blob(repository, digest).await? {
+        if self.metadata.unlink_blob(repository, digest, Change::now()).await? {
             Ok(())
         } else {
             Err(CoreError::BlobUnknown { repository: repository.clone(), digest: *digest })

@@ -32,7 +32,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         // All rows at once, a few hundred bytes each, and once per start.
         for record in self.metadata.stale_uploads(OffsetDateTime::now_utc(), usize::MAX).await? {
             // A row that promises bytes and has no data is looked at too: a crash inside a cancel leaves one.
-            if !left.remove(&record.id) && record.progress.length == 0 {
+            if !left.remove(&record.id) && record.progress.length() == 0 {
                 continue;
             }
             // A request of this run cuts the data back itself.
@@ -84,7 +84,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             self.blobs.abort(record.id).await?;
             return Ok(false);
         };
-        match self.blobs.resume(now.id, &now.progress).await {
+        match self.blobs.resume(now.id, &now.progress.hash).await {
             Ok(_writer) => Ok(true),
             Err(BlobError::UploadLost { .. }) => {
                 self.end_session(lock, &now).await?;

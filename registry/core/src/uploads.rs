@@ -15,8 +15,8 @@ use std::pin::pin;
 use futures_util::future::OptionFuture;
 use registry_auth::{CatalogGrant, Grant, Pull, Push};
 use registry_blobs::{BlobStore, BlobWriter};
-use registry_metadata::{BlobRecord, Metadata, UploadRecord};
-use registry_types::{Algorithm, ContentRange, Digest, DigestHasher, HashState, UploadId};
+use registry_metadata::{Change, Metadata, NewBlob, UploadProgress, UploadRecord};
+use registry_types::{Algorithm, BlobLocation, ContentRange, Digest, DigestHasher, HashState, UploadId};
 use time::OffsetDateTime;
 
 use crate::{
@@ -57,7 +57,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             repository: grant.repository().clone(),
             started_at: now,
             touched_at: now,
-            progress: DigestHasher::new(algorithm).save(),
+            progress: DigestHasher::new(algorithm).save().into(),
+            writer: 0,
         };
         self.metadata.create_upload(&upload).await?;
         Ok(UploadStatus { id: upload.id, length: 0 })
@@ -66,7 +67,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     /// What the session's row says, at once: a request that is still writing makes it more.
     pub async fn upload_status(&self, grant: &Grant<Push>, id: UploadId) -> Result<UploadStatus, CoreError> {
         let record = self.upload_record(grant, id).await?;
-        Ok(UploadStatus { id, length: record.progress.length })
+        Ok(UploadStatus { id, length: record.progress.length() })
     }
 
     /// Ends a session and removes its data.
@@ -93,8 +94,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         // must still become durable and be recorded.
         let task = self.running.spawn(async move {
             let lock = registry.lock_session(id).await?;
-            let record = registry.upload_record(&grant, id).await?;
-            check_offset(id, range, record.progress.length)?;
+            let record = registry.claim_upload(&grant, id).await?;
+            check_offset(id, range, record.progress.length())?;
             let appended = registry.append_to(&record, Chunks::of_session(body, range, &lock)).await;
             if let Err(error) = &appended {
                 registry.settle(&lock, &record, error).await;
@@ -106,21 +107,22 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
 
     async fn append_to(&self, record: &UploadRecord, chunks: Chunks<'_>) -> Result<UploadStatus, CoreError> {
         let id = record.id;
-        let mut writer = self.blobs.resume(id, &record.progress).await?;
-        let received = self.receive(id, &mut writer, chunks).await;
+        let mut writer = self.blobs.resume(id, &record.progress.hash).await?;
+        let received = self.receive(record, &mut writer, chunks).await;
         match received {
             Ok(()) | Err(CoreError::BodyCut { .. }) => {}
             Err(CoreError::WrongLength) => {
                 // Checkpoints on the way may have recorded a part of it.
-                self.save_progress(id, &record.progress).await?;
+                self.save_progress(record, record.progress.clone()).await?;
                 return Err(CoreError::WrongLength);
             }
             Err(error) => return Err(error),
         }
         let progress = writer.checkpoint().await?;
-        self.save_progress(id, &progress).await?;
+        let length = progress.length;
+        self.save_progress(record, progress.into()).await?;
         received?;
-        Ok(UploadStatus { id, length: progress.length })
+        Ok(UploadStatus { id, length })
     }
 
     /// Takes an optional last chunk, verifies the whole against `expected` and makes it a blob of the repository.
@@ -138,8 +140,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let (registry, grant) = (self.clone(), grant.clone());
         let task = self.running.spawn(async move {
             let lock = registry.lock_session(id).await?;
-            let record = registry.upload_record(&grant, id).await?;
-            check_offset(id, range, record.progress.length)?;
+            let record = registry.claim_upload(&grant, id).await?;
+            check_offset(id, range, record.progress.length())?;
             let chunks = Chunks::of_session(body, range, &lock);
             let completed = registry.complete_with(&record, chunks, expected).await;
             if let Err(error) = &completed {
@@ -157,16 +159,17 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         chunks: Chunks<'_>,
         expected: Digest,
     ) -> Result<(), CoreError> {
-        let mut writer = self.blobs.resume(record.id, &record.progress).await?;
+        let mut writer = self.blobs.resume(record.id, &record.progress.hash).await?;
         receive_unrecorded(&mut writer, chunks).await?;
         // What was acknowledged must outlive a crash inside the commit, when the bytes are a blob already and not
         // linked: a record that covers the whole of them lets the store find them again.
-        if record.progress.length > 0 && writer.length() > record.progress.length {
+        if record.progress.length() > 0 && writer.length() > record.progress.length() {
             let progress = writer.checkpoint().await?;
-            self.save_progress(record.id, &progress).await?;
+            self.save_progress(record, progress.into()).await?;
         }
-        let blob = BlobRecord { digest: expected, size: writer.commit(&expected).await? };
-        Ok(self.metadata.link_blob(&record.repository, &blob, Some(&record.id)).await?)
+        let blob = new_blob(expected, writer.commit(&expected).await?);
+        self.metadata.link_blob(&record.repository, &blob, Some(&record.id), Change::now()).await?;
+        Ok(())
     }
 
     /// Stores a blob sent in one request. No session is recorded: a client that is cut off starts anew.
@@ -201,8 +204,9 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let start = DigestHasher::new(expected.algorithm()).save();
         let mut writer = self.blobs.resume(id, &start).await?;
         receive_unrecorded(&mut writer, Chunks::alone(body)).await?;
-        let blob = BlobRecord { digest: expected, size: writer.commit(&expected).await? };
-        Ok(self.metadata.link_blob(grant.repository(), &blob, None).await?)
+        let blob = new_blob(expected, writer.commit(&expected).await?);
+        self.metadata.link_blob(grant.repository(), &blob, None, Change::now()).await?;
+        Ok(())
     }
 
     /// Links a blob of `from` to the grant's repository. Without `from` only a caller who may see every
@@ -216,9 +220,11 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     ) -> Result<Mounted, CoreError> {
         let to = grant.repository();
         let linked = match (from, everywhere) {
-            (Some(from), _) => self.metadata.mount_blob(Some(from.repository()), to, digest).await?,
-            (None, Some(_)) => self.metadata.mount_blob(None, to, digest).await?,
-            (None, None) => self.metadata.mount_blob(Some(to), to, digest).await?,
+            (Some(from), _) => {
+                self.metadata.mount_blob(Some(from.repository()), to, digest, Change::now()).await?
+            }
+            (None, Some(_)) => self.metadata.mount_blob(None, to, digest, Change::now()).await?,
+            (None, None) => self.metadata.mount_blob(Some(to), to, digest, Change::now()).await?,
         };
         match linked {
             Some(_) => Ok(Mounted::Linked),
@@ -235,8 +241,15 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         record.ok_or(CoreError::UploadUnknown { id })
     }
 
-    async fn save_progress(&self, id: UploadId, progress: &HashState) -> Result<(), CoreError> {
-        if self.metadata.save_progress(&id, progress).await? {
+    /// The session, from which this request alone may go on.
+    async fn claim_upload(&self, grant: &Grant<Push>, id: UploadId) -> Result<UploadRecord, CoreError> {
+        let record = self.metadata.claim_upload(grant.repository(), &id).await?;
+        record.ok_or(CoreError::UploadUnknown { id })
+    }
+
+    async fn save_progress(&self, record: &UploadRecord, progress: UploadProgress) -> Result<(), CoreError> {
+        let UploadRecord { id, writer, .. } = *record;
+        if self.metadata.save_progress(&id, writer, &progress, OffsetDateTime::now_utc()).await? {
             Ok(())
         } else {
             Err(CoreError::UploadUnknown { id })
@@ -246,7 +259,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     /// Writes the body, recording progress on the way while more is being received.
     async fn receive(
         &self,
-        id: UploadId,
+        record: &UploadRecord,
         writer: &mut B::Writer,
         mut chunks: Chunks<'_>,
     ) -> Result<(), CoreError> {
@@ -256,7 +269,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             tokio::select! {
                 biased;
                 Some(progress) = &mut checkpoint => {
-                    self.save_progress(id, &progress?).await?;
+                    let progress: HashState = progress?;
+                    self.save_progress(record, progress.into()).await?;
                     checkpoint.set(OptionFuture::default());
                 }
                 chunk = chunks.next() => {
@@ -270,6 +284,10 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             }
         }
     }
+}
+
+fn new_blob(digest: Digest, size: u64) -> NewBlob {
+    NewBlob { digest, size, location: BlobLocation::ByDigest }
 }
 
 async fn receive_unrecorded(writer: &mut impl BlobWriter, mut chunks: Chunks<'_>) -> Result<(), CoreError> {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use registry_metadata::{Metadata, SqliteMetadata, SqliteOptions, suite::samples};
+use registry_metadata::{ManifestMetadata, SqliteMetadata, SqliteOptions, suite::samples};
 use registry_types::Reference;
 use tokio::task::JoinSet;
 

@@ -1,17 +1,17 @@
 //! What the registry knows besides blob bytes: repositories, tags, manifests, upload sessions, accounts, rules
-//! and keys. One trait, [`Metadata`], one suite that every engine passes.
+//! and keys. One trait, [`Metadata`], made of one for each subject; one suite that every engine passes.
 //!
 //! A method that returns `Ok` has committed durably; a method that returns `Err` has changed nothing.
 
-mod metadata;
 mod records;
 mod sqlite;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod traits;
 
-pub use metadata::Metadata;
 pub use records::*;
 pub use sqlite::{SqliteMetadata, SqliteOptions};
+pub use traits::*;
 
 /// Why the metadata store did not do as asked.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,15 @@ pub enum MetadataError {
     /// Parts that a manifest names are not in its repository; nothing was stored.
     #[error("the repository lacks {} that the manifest names", missing_list(.missing))]
     MissingBlobs { missing: Vec<registry_types::Digest> },
+    /// The tag names another manifest and must stay on it; nothing was stored.
+    #[error("the tag {tag} is immutable and names another manifest: push under another tag")]
+    TagImmutable { tag: registry_types::Tag },
+    /// The blob has no room; nothing was stored.
+    #[error(
+        "the quota of {limit} bytes for {prefix} does not allow it: {used} bytes are used; delete something or \
+         raise the quota"
+    )]
+    QuotaExceeded { prefix: registry_types::PathPrefix, limit: u64, used: u64 },
     #[error("{what} exists already")]
     AlreadyExists { what: String },
     #[error("the disk of the metadata store is full: free space on the disk of the data folder")]

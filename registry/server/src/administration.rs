@@ -8,7 +8,7 @@ use std::{
 
 use registry_auth::{KeyStore, Secret};
 use registry_io::DirectoryLock;
-use registry_metadata::{AccountRecord, Metadata, RuleRecord, SqliteMetadata};
+use registry_metadata::{AccountMetadata, AccountRecord, RuleRecord, SqliteMetadata};
 use registry_types::{AccessRule, AccountKind, AccountName};
 use time::OffsetDateTime;
 

@@ -13,7 +13,7 @@ use registry_blobs::LocalBlobs;
 use registry_core::{Recovered, Registry};
 use registry_http::{Authenticator, ListenerTls, TokenServer};
 use registry_io::DirectoryLock;
-use registry_metadata::{AccountRecord, Metadata, SqliteMetadata};
+use registry_metadata::{AccountMetadata, AccountRecord, SqliteMetadata};
 use registry_types::AccountKind;
 use rustls::ServerConfig;
 use time::OffsetDateTime;
@@ -221,7 +221,10 @@ async fn gitlab(config: &Config) -> Result<Authenticator, ServerError> {
 
 /// Makes the account `admin` when there are no accounts at all. Its password goes to a file that only the owner
 /// can read, and nowhere else.
-async fn first_admin(metadata: &impl Metadata, folder: &DataFolder) -> Result<Option<PathBuf>, ServerError> {
+async fn first_admin(
+    metadata: &impl AccountMetadata,
+    folder: &DataFolder,
+) -> Result<Option<PathBuf>, ServerError> {
     if !metadata.accounts().await?.is_empty() {
         return Ok(None);
     }

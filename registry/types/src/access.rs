@@ -183,7 +183,7 @@ fn path_matches(pattern: &[&str], path: &[&str]) -> bool {
 }
 
 /// Matches `*` greedily and goes back to the last one only, so the time is at most pattern times text.
-fn component_matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn component_matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut read) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while read < text.len() {

@@ -4,6 +4,7 @@
 //! nothing is a bare string. No IO, no async: every function is pure.
 
 mod access;
+mod blob_location;
 mod byte_range;
 mod descriptor;
 mod digest;
@@ -13,11 +14,14 @@ mod hasher;
 mod image_reference;
 mod manifest;
 mod media_type;
+mod path_prefix;
 mod reference;
 mod repository_name;
+mod tag_pattern;
 mod upload_id;
 
 pub use access::{AccessRule, AccountKind, AccountName, Action, ActionSet, PathPattern, Subject};
+pub use blob_location::{BlobLocation, ObjectKey};
 pub use byte_range::{ByteRange, ContentRange, RangeError};
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest};
@@ -26,8 +30,10 @@ pub use hasher::{DigestHasher, HashState};
 pub use image_reference::{DEFAULT_TAG, DOCKER_HUB, ImageReference, RegistryHost};
 pub use manifest::{ManifestKind, ManifestView};
 pub use media_type::MediaType;
+pub use path_prefix::PathPrefix;
 pub use reference::{Reference, Tag};
 pub use repository_name::RepositoryName;
+pub use tag_pattern::TagPattern;
 pub use upload_id::UploadId;
 
 /// Why a text is not one of the types of this crate.
@@ -57,6 +63,10 @@ pub enum ParseError {
     Action { text: String },
     #[error("{text:?} is not a path pattern: {reason}")]
     PathPattern { text: String, reason: &'static str },
+    #[error("{text:?} is not an object key: use components of a-z A-Z 0-9 . _ - joined by /")]
+    ObjectKey { text: String },
+    #[error("{text:?} is not a pattern of tags: use A-Z a-z 0-9 _ . - and * for any part")]
+    TagPattern { text: String },
     #[error("{text:?} is not a platform: use os/architecture or os/architecture/variant")]
     Platform { text: String },
     #[error("the manifest cannot be read: {reason}")]

@@ -2,44 +2,49 @@
 
 use std::{fmt::Display, str::FromStr};
 
-use registry_types::{Algorithm, Digest};
+use registry_types::{BlobLocation, Digest};
 use rusqlite::{
     ToSql,
     types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Value, ValueRef},
 };
 use time::OffsetDateTime;
 
+use crate::{digest_column, parse_digest_column};
+
 /// A digest as one byte for the algorithm and its raw bytes.
 #[derive(Clone, Copy)]
 pub(super) struct DigestColumn(pub(super) Digest);
 
-fn algorithm_byte(algorithm: Algorithm) -> u8 {
-    match algorithm {
-        Algorithm::Sha256 => 1,
-        Algorithm::Sha512 => 2,
-    }
-}
-
 impl ToSql for DigestColumn {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let raw = self.0.as_bytes();
-        let mut column = Vec::with_capacity(1 + raw.len());
-        column.push(algorithm_byte(self.0.algorithm()));
-        column.extend_from_slice(raw);
-        Ok(ToSqlOutput::Owned(Value::Blob(column)))
+        Ok(ToSqlOutput::Owned(Value::Blob(digest_column(&self.0))))
     }
 }
 
 impl FromSql for DigestColumn {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let bytes = value.as_blob()?;
-        let (first, raw) = bytes.split_first().ok_or_else(|| other("an empty digest"))?;
-        Algorithm::ALL
-            .into_iter()
-            .find(|algorithm| algorithm_byte(*algorithm) == *first)
-            .and_then(|algorithm| Digest::from_bytes(algorithm, raw))
+        parse_digest_column(value.as_blob()?)
             .map(Self)
             .ok_or_else(|| other("a digest of an unknown algorithm or length"))
+    }
+}
+
+/// Where a blob is: its key, or the empty text where the digest says it.
+pub(super) struct LocationColumn(pub(super) BlobLocation);
+
+impl ToSql for LocationColumn {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let key = self.0.key().map_or("", |key| key.as_str());
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(key.as_bytes())))
+    }
+}
+
+impl FromSql for LocationColumn {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_str()? {
+            "" => Ok(Self(BlobLocation::ByDigest)),
+            key => key.parse().map(|key| Self(BlobLocation::Key(key))).map_err(FromSqlError::other),
+        }
     }
 }
 
@@ -110,6 +115,7 @@ fn other(reason: &str) -> FromSqlError {
 
 #[cfg(test)]
 mod tests {
+    use registry_types::Algorithm;
     use rusqlite::Connection;
 
     use super::*;

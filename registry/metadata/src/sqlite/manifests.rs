@@ -1,27 +1,20 @@
-//! Manifests, the rows that say what they name, and their tags.
-//!
-//! Bytes are stored once for all repositories. The row goes with the last repository that links it; so do its
-//! references.
+//! Manifests of repositories, and the tags on them.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use registry_types::{Digest, ManifestView, MediaType, Reference, RepositoryName, Tag};
+use registry_types::{Digest, ManifestView, Reference, RepositoryName, Tag};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use time::OffsetDateTime;
 
 use super::{
     Changes,
-    columns::{DigestColumn, SizeColumn, TextColumn, TimeColumn},
+    columns::{DigestColumn, TextColumn, TimeColumn},
+    manifest_rows,
+    queue::{self, QueueKind},
     repositories,
 };
-use crate::{ManifestRecord, MetadataError, NewManifest};
-
-/// What a row of `manifest_references` points at.
-#[derive(Clone, Copy)]
-enum ReferenceKind {
-    Config = 1,
-    Layer = 2,
-    Child = 3,
-    Subject = 4,
-}
+use crate::{Change, ManifestRecord, MetadataError, NewManifest};
 
 pub(super) fn find(
     connection: &Connection,
@@ -31,7 +24,7 @@ pub(super) fn find(
     let found = match reference {
         Reference::Tag(tag) => connection
             .prepare_cached(
-                "SELECT manifests.digest, media_type, pushed_at, bytes FROM repositories
+                "SELECT manifests.digest, media_type, pushed_at, leased_until, bytes FROM repositories
                  JOIN tags ON tags.repository_id = repositories.id
                  JOIN manifests ON manifests.id = tags.manifest_id
                  JOIN repository_manifests ON repository_manifests.repository_id = repositories.id
@@ -42,7 +35,7 @@ pub(super) fn find(
             .optional()?,
         Reference::Digest(digest) => connection
             .prepare_cached(
-                "SELECT manifests.digest, media_type, pushed_at, bytes FROM repositories
+                "SELECT manifests.digest, media_type, pushed_at, leased_until, bytes FROM repositories
                  JOIN manifests ON manifests.digest = ?2
                  JOIN repository_manifests ON repository_manifests.repository_id = repositories.id
                       AND repository_manifests.manifest_id = manifests.id
@@ -59,30 +52,28 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ManifestRecord> {
         digest: row.get::<_, DigestColumn>(0)?.0,
         media_type: row.get::<_, TextColumn<_>>(1)?.0,
         pushed_at: row.get::<_, TimeColumn>(2)?.0,
-        bytes: Bytes::copy_from_slice(row.get_ref(3)?.as_blob()?),
+        leased_until: row.get::<_, TimeColumn>(3)?.0,
+        bytes: Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?),
     })
 }
 
 pub(super) fn put(
     connection: &Connection,
     manifest: &NewManifest,
+    change: &Change,
     changes: &mut Changes,
 ) -> Result<(), MetadataError> {
-    let now = TimeColumn::now();
     if !manifest.allow_missing_blobs {
         check_blobs(connection, &manifest.repository, &manifest.view)?;
     }
-    let repository = repositories::find_or_create(connection, &manifest.repository, now)?;
-    let id = store(connection, manifest)?;
+    let repository = repositories::find_or_create(connection, &manifest.repository, TimeColumn(change.now))?;
+    check_immutable(connection, repository, manifest)?;
+    let id = manifest_rows::store(connection, manifest)?;
     let earlier = linked_id(connection, repository, &manifest.digest)?;
-    if earlier != Some(id) {
-        let subject = manifest.view.subject.as_ref().map(|subject| DigestColumn(subject.digest));
-        connection
-            .prepare_cached(
-                "INSERT INTO repository_manifests (repository_id, manifest_id, subject, pushed_at)
-                 VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![repository, id, subject, now])?;
+    if earlier == Some(id) {
+        renew_row(connection, repository, id, change.leased_until())?;
+    } else {
+        manifest_rows::link(connection, repository, id, &manifest.view, change)?;
     }
     if let Some(earlier) = earlier.filter(|earlier| *earlier != id) {
         // The same bytes, pushed under another type before: the last push says what they are.
@@ -90,17 +81,10 @@ pub(super) fn put(
         connection
             .prepare_cached("UPDATE tags SET manifest_id = ?3 WHERE repository_id = ?1 AND manifest_id = ?2")?
             .execute([repository, earlier, id])?;
-        unlink(connection, repository, earlier)?;
+        manifest_rows::unlink(connection, repository, earlier, change.now)?;
     }
-    for tag in &manifest.tags {
-        connection
-            .prepare_cached(
-                "INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (repository_id, name)
-                 DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at",
-            )?
-            .execute(params![repository, tag.as_str(), id, now])?;
-    }
+    move_tags(connection, repository, (id, &manifest.tags), change.now)?;
+    pushed(connection, repository, id, change)?;
     changes.tags(&manifest.repository, manifest.tags.iter().cloned());
     changes.manifest(&manifest.repository, manifest.digest.into());
     Ok(())
@@ -126,61 +110,95 @@ fn check_blobs(
     if missing.is_empty() { Ok(()) } else { Err(MetadataError::MissingBlobs { missing }) }
 }
 
-/// The row of these bytes as this type, made with its references if new.
-fn store(connection: &Connection, manifest: &NewManifest) -> Result<i64, MetadataError> {
-    let view = &manifest.view;
-    let digest = DigestColumn(manifest.digest);
-    let known: Option<i64> = connection
-        .prepare_cached("SELECT id FROM manifests WHERE digest = ?1 AND media_type = ?2")?
-        .query_row(params![digest, view.media_type.as_str()], |row| row.get(0))
-        .optional()?;
-    if let Some(id) = known {
-        return Ok(id);
-    }
-    let artifact_type = view.effective_artifact_type().map(MediaType::as_str);
-    let annotations = view.subject.as_ref().filter(|_| !view.annotations.is_empty());
-    let annotations = annotations.map(|_| serde_json::to_string(&view.annotations)).transpose();
-    let annotations = annotations.map_err(|error| MetadataError::Damaged { reason: error.to_string() })?;
-    connection
-        .prepare_cached(
-            "INSERT INTO manifests (digest, media_type, artifact_type, annotations, image_size, bytes)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            digest,
-            view.media_type.as_str(),
-            artifact_type,
-            annotations,
-            SizeColumn(image_size(manifest)),
-            &manifest.bytes[..],
-        ])?;
-    let id = connection.last_insert_rowid();
-    store_references(connection, id, view)?;
-    Ok(id)
-}
-
-fn store_references(connection: &Connection, id: i64, view: &ManifestView) -> Result<(), MetadataError> {
-    let config = view.config.iter().map(|config| (ReferenceKind::Config, config));
-    let layers = view.layers.iter().map(|layer| (ReferenceKind::Layer, layer));
-    let children = view.manifests.iter().map(|child| (ReferenceKind::Child, child));
-    let subject = view.subject.iter().map(|subject| (ReferenceKind::Subject, subject));
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO manifest_references (manifest_id, kind, digest) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+/// No immutable tag may name another digest.
+fn check_immutable(
+    connection: &Connection,
+    repository: i64,
+    manifest: &NewManifest,
+) -> Result<(), MetadataError> {
+    let mut named = connection.prepare_cached(
+        "SELECT manifests.digest FROM tags JOIN manifests ON manifests.id = tags.manifest_id
+         WHERE tags.repository_id = ?1 AND tags.name = ?2",
     )?;
-    for (kind, part) in config.chain(layers).chain(children).chain(subject) {
-        statement.execute(params![id, kind as i64, DigestColumn(part.digest)])?;
+    for tag in &manifest.immutable_tags {
+        let now: Option<DigestColumn> =
+            named.query_row(params![repository, tag.as_str()], |row| row.get(0)).optional()?;
+        if now.is_some_and(|DigestColumn(now)| now != manifest.digest) {
+            return Err(MetadataError::TagImmutable { tag: tag.clone() });
+        }
     }
     Ok(())
 }
 
-/// Bytes of the manifest, its config and its layers, each digest once. Sizes are what the manifest claims, so
-/// the sum stops at the largest number a column holds.
-fn image_size(manifest: &NewManifest) -> u64 {
-    let mut seen = std::collections::HashSet::new();
-    let parts = manifest.view.config.iter().chain(&manifest.view.layers);
-    let parts = parts.filter(|part| seen.insert(part.digest)).map(|part| part.size);
-    let size = parts.fold(manifest.bytes.len() as u64, u64::saturating_add);
-    size.min(i64::MAX as u64)
+/// Points the tags at the manifest; those that named others may have been their last.
+fn move_tags(
+    connection: &Connection,
+    repository: i64,
+    (manifest, tags): (i64, &[Tag]),
+    now: OffsetDateTime,
+) -> Result<(), MetadataError> {
+    let mut left = BTreeSet::new();
+    for tag in tags {
+        let before: Option<i64> = connection
+            .prepare_cached("SELECT manifest_id FROM tags WHERE repository_id = ?1 AND name = ?2")?
+            .query_row(params![repository, tag.as_str()], |row| row.get(0))
+            .optional()?;
+        left.extend(before.filter(|before| *before != manifest));
+        connection
+            .prepare_cached(
+                "INSERT INTO tags (repository_id, name, manifest_id, updated_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (repository_id, name)
+                 DO UPDATE SET manifest_id = excluded.manifest_id, updated_at = excluded.updated_at",
+            )?
+            .execute(params![repository, tag.as_str(), manifest, TimeColumn(now)])?;
+    }
+    left.into_iter().try_for_each(|manifest| lost_tag(connection, repository, manifest, now))
+}
+
+/// A push is a person's word: whatever the manifest lacked before counts from now on.
+fn pushed(
+    connection: &Connection,
+    repository: i64,
+    manifest: i64,
+    change: &Change,
+) -> Result<(), MetadataError> {
+    let tagged = is_tagged(connection, repository, manifest)?;
+    let untagged_since = (!tagged).then_some(TimeColumn(change.now));
+    connection
+        .prepare_cached(
+            "UPDATE repository_manifests SET untagged_since = ?3, orphaned_at = NULL
+             WHERE repository_id = ?1 AND manifest_id = ?2",
+        )?
+        .execute(params![repository, manifest, untagged_since])?;
+    if tagged {
+        return Ok(());
+    }
+    queue::put(connection, QueueKind::Manifest, (repository, manifest), TimeColumn(change.leased_until()))
+}
+
+/// The manifest is to be looked at if this was its last tag.
+fn lost_tag(
+    connection: &Connection,
+    repository: i64,
+    manifest: i64,
+    now: OffsetDateTime,
+) -> Result<(), MetadataError> {
+    if is_tagged(connection, repository, manifest)? {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "UPDATE repository_manifests SET untagged_since = ?3
+             WHERE repository_id = ?1 AND manifest_id = ?2",
+        )?
+        .execute(params![repository, manifest, TimeColumn(now)])?;
+    queue::put(connection, QueueKind::Manifest, (repository, manifest), TimeColumn(now))
+}
+
+fn is_tagged(connection: &Connection, repository: i64, manifest: i64) -> Result<bool, MetadataError> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM tags WHERE repository_id = ?1 AND manifest_id = ?2 LIMIT 1")?
+        .exists([repository, manifest])?)
 }
 
 /// The row that the repository links under `digest`, of whichever type.
@@ -202,33 +220,89 @@ pub(super) fn delete_tag(
     connection: &Connection,
     repository: &RepositoryName,
     tag: &Tag,
+    now: OffsetDateTime,
     changes: &mut Changes,
 ) -> Result<bool, MetadataError> {
-    let removed = connection
-        .prepare_cached(
-            "DELETE FROM tags
-             WHERE repository_id = (SELECT id FROM repositories WHERE name = ?1) AND name = ?2",
-        )?
-        .execute([repository.as_str(), tag.as_str()])?;
     changes.tags(repository, [tag.clone()]);
-    Ok(removed > 0)
+    let Some(repository) = repositories::find(connection, repository)? else { return Ok(false) };
+    let manifest = connection
+        .prepare_cached("DELETE FROM tags WHERE repository_id = ?1 AND name = ?2 RETURNING manifest_id")?
+        .query_row(params![repository, tag.as_str()], |row| row.get(0))
+        .optional()?;
+    let Some(manifest) = manifest else { return Ok(false) };
+    lost_tag(connection, repository, manifest, now)?;
+    Ok(true)
 }
 
 pub(super) fn delete(
     connection: &Connection,
     repository: &RepositoryName,
     digest: &Digest,
+    now: OffsetDateTime,
     changes: &mut Changes,
 ) -> Result<bool, MetadataError> {
     let Some(repository_id) = repositories::find(connection, repository)? else { return Ok(false) };
     let Some(id) = linked_id(connection, repository_id, digest)? else { return Ok(false) };
-    changes.tags(repository, tags_of(connection, repository_id, id)?);
-    changes.manifest(repository, (*digest).into());
+    remove(connection, (repository_id, repository), (id, digest), now, changes)?;
+    Ok(true)
+}
+
+/// Takes a manifest and its tags out of a repository, and queues what it may have been the last to hold.
+pub(super) fn remove(
+    connection: &Connection,
+    (repository, name): (i64, &RepositoryName),
+    (manifest, digest): (i64, &Digest),
+    now: OffsetDateTime,
+    changes: &mut Changes,
+) -> Result<(), MetadataError> {
+    changes.tags(name, tags_of(connection, repository, manifest)?);
+    changes.manifest(name, (*digest).into());
     connection
         .prepare_cached("DELETE FROM tags WHERE repository_id = ?1 AND manifest_id = ?2")?
-        .execute([repository_id, id])?;
-    unlink(connection, repository_id, id)?;
+        .execute([repository, manifest])?;
+    manifest_rows::unlink(connection, repository, manifest, now)?;
+    // However many refer to it, only the subject is noted: they are looked at in batches.
+    connection
+        .prepare_cached(
+            "INSERT INTO deleted_subjects (repository_id, digest, after_id, deleted_at)
+             SELECT ?1, ?2, 0, ?3
+             WHERE EXISTS (SELECT 1 FROM repository_manifests WHERE repository_id = ?1 AND subject = ?2)
+             ON CONFLICT (repository_id, digest)
+             DO UPDATE SET after_id = 0, deleted_at = excluded.deleted_at",
+        )?
+        .execute(params![repository, DigestColumn(*digest), TimeColumn(now)])?;
+    Ok(())
+}
+
+/// Makes the lease of a manifest last until `until` at least; false when the repository does not have it.
+pub(super) fn renew(
+    connection: &Connection,
+    repository: &RepositoryName,
+    digest: &Digest,
+    until: OffsetDateTime,
+    changes: &mut Changes,
+) -> Result<bool, MetadataError> {
+    let Some(repository_id) = repositories::find(connection, repository)? else { return Ok(false) };
+    let Some(id) = linked_id(connection, repository_id, digest)? else { return Ok(false) };
+    renew_row(connection, repository_id, id, until)?;
+    changes.tags(repository, tags_of(connection, repository_id, id)?);
+    changes.manifest(repository, (*digest).into());
     Ok(true)
+}
+
+fn renew_row(
+    connection: &Connection,
+    repository: i64,
+    manifest: i64,
+    until: OffsetDateTime,
+) -> Result<(), MetadataError> {
+    connection
+        .prepare_cached(
+            "UPDATE repository_manifests SET leased_until = max(leased_until, ?3)
+             WHERE repository_id = ?1 AND manifest_id = ?2",
+        )?
+        .execute(params![repository, manifest, TimeColumn(until)])?;
+    Ok(())
 }
 
 fn tags_of(connection: &Connection, repository: i64, manifest: i64) -> Result<Vec<Tag>, MetadataError> {
@@ -236,21 +310,4 @@ fn tags_of(connection: &Connection, repository: i64, manifest: i64) -> Result<Ve
         connection.prepare_cached("SELECT name FROM tags WHERE repository_id = ?1 AND manifest_id = ?2")?;
     let tags = statement.query_map([repository, manifest], |row| row.get(0).map(|TextColumn(tag)| tag))?;
     Ok(tags.collect::<Result<_, _>>()?)
-}
-
-/// Removes the link, and the row with its references when that was the last link.
-fn unlink(connection: &Connection, repository: i64, manifest: i64) -> Result<(), MetadataError> {
-    connection
-        .prepare_cached("DELETE FROM repository_manifests WHERE repository_id = ?1 AND manifest_id = ?2")?
-        .execute([repository, manifest])?;
-    let linked = connection
-        .prepare_cached("SELECT 1 FROM repository_manifests WHERE manifest_id = ?1 LIMIT 1")?
-        .exists([manifest])?;
-    if !linked {
-        connection
-            .prepare_cached("DELETE FROM manifest_references WHERE manifest_id = ?1")?
-            .execute([manifest])?;
-        connection.prepare_cached("DELETE FROM manifests WHERE id = ?1")?.execute([manifest])?;
-    }
-    Ok(())
 }

@@ -1,20 +1,19 @@
-//! The trait, each method one query on a reader's thread or one write in the writer's next transaction.
+//! The traits of what clients ask for, each method one query on a reader's thread or one write in the writer's next transaction.
 
 use std::sync::Arc;
 
-use registry_types::{
-    AccessRule, AccountName, Digest, HashState, MediaType, Reference, RepositoryName, Tag, UploadId,
-};
+use registry_types::{AccessRule, AccountName, Digest, MediaType, Reference, RepositoryName, Tag, UploadId};
 use rusqlite::Connection;
 use time::OffsetDateTime;
 
 use super::{
     BlobKey, Changes, ManifestKey, SqliteMetadata, accounts, blobs, cache::Lookup, columns::TimeColumn,
-    manifests, referrers, repositories, uploads, writer::Role,
+    events, manifests, referrers, repositories, uploads, writer::Role,
 };
 use crate::{
-    AccountRecord, BlobRecord, ManifestRecord, Metadata, MetadataError, NewManifest, Page, PageRequest,
-    Referrer, ReferrersRequest, RuleRecord, TagRecord, UploadRecord,
+    AccountMetadata, AccountRecord, BlobMetadata, BlobRecord, Change, HealthMetadata, ListingMetadata,
+    ManifestMetadata, ManifestRecord, MetadataError, NewBlob, NewManifest, Page, PageRequest, Referrer,
+    ReferrersRequest, RuleRecord, TagRecord, UploadMetadata, UploadProgress, UploadRecord,
 };
 
 type Answer<T> = Result<T, MetadataError>;
@@ -42,6 +41,22 @@ impl SqliteMetadata {
         self.inner.writer.write(bytes, work).await
     }
 
+    /// A removal, which is told only if there was something to remove.
+    async fn remove(
+        &self,
+        change: Change,
+        work: impl FnOnce(&Connection, OffsetDateTime, &mut Changes) -> Answer<bool> + Send + 'static,
+    ) -> Answer<bool> {
+        self.write(0, move |connection, changes| {
+            let removed = work(connection, change.now, changes)?;
+            if removed {
+                events::record(connection, &change.events, change.now)?;
+            }
+            Ok(removed)
+        })
+        .await
+    }
+
     /// A write of accounts or rules, which any process may make.
     async fn write_shared<T: Send + 'static>(
         &self,
@@ -51,7 +66,7 @@ impl SqliteMetadata {
     }
 }
 
-impl Metadata for SqliteMetadata {
+impl BlobMetadata for SqliteMetadata {
     async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Answer<Option<BlobRecord>> {
         let key = BlobKey { repository: repository.clone(), digest: *digest };
         let load = match self.inner.caches.blobs.look_up(key.clone()) {
@@ -74,12 +89,15 @@ impl Metadata for SqliteMetadata {
     async fn link_blob(
         &self,
         repository: &RepositoryName,
-        blob: &BlobRecord,
+        blob: &NewBlob,
         upload: Option<&UploadId>,
-    ) -> Answer<()> {
+        change: Change,
+    ) -> Answer<BlobRecord> {
         let (repository, blob, upload) = (repository.clone(), blob.clone(), upload.copied());
         self.write(0, move |connection, changes| {
-            blobs::link(connection, &repository, &blob, upload.as_ref(), changes)
+            let linked = blobs::link(connection, &repository, &blob, upload.as_ref(), &change, changes)?;
+            events::record(connection, &change.events, change.now)?;
+            Ok(linked)
         })
         .await
     }
@@ -89,20 +107,47 @@ impl Metadata for SqliteMetadata {
         from: Option<&RepositoryName>,
         to: &RepositoryName,
         digest: &Digest,
+        change: Change,
     ) -> Answer<Option<BlobRecord>> {
         let (from, to, digest) = (from.cloned(), to.clone(), *digest);
         self.write(0, move |connection, changes| {
-            blobs::mount(connection, from.as_ref(), &to, &digest, changes)
+            let mounted = blobs::mount(connection, from.as_ref(), &to, &digest, &change, changes)?;
+            if mounted.is_some() {
+                events::record(connection, &change.events, change.now)?;
+            }
+            Ok(mounted)
         })
         .await
     }
 
-    async fn unlink_blob(&self, repository: &RepositoryName, digest: &Digest) -> Answer<bool> {
+    async fn unlink_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        change: Change,
+    ) -> Answer<bool> {
         let (repository, digest) = (repository.clone(), *digest);
-        self.write(0, move |connection, changes| blobs::unlink(connection, &repository, &digest, changes))
-            .await
+        self.remove(change, move |connection, now, changes| {
+            blobs::unlink(connection, &repository, &digest, now, changes)
+        })
+        .await
     }
 
+    async fn renew_blob(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        until: OffsetDateTime,
+    ) -> Answer<bool> {
+        let (repository, digest) = (repository.clone(), *digest);
+        self.write(0, move |connection, changes| {
+            blobs::renew(connection, &repository, &digest, until, changes)
+        })
+        .await
+    }
+}
+
+impl ManifestMetadata for SqliteMetadata {
     async fn manifest(
         &self,
         repository: &RepositoryName,
@@ -121,23 +166,46 @@ impl Metadata for SqliteMetadata {
         Ok(found)
     }
 
-    async fn put_manifest(&self, manifest: NewManifest) -> Answer<()> {
-        let bytes = manifest.bytes.len();
-        self.write(bytes, move |connection, changes| manifests::put(connection, &manifest, changes)).await
-    }
-
-    async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag) -> Answer<bool> {
-        let (repository, tag) = (repository.clone(), tag.clone());
-        self.write(0, move |connection, changes| {
-            manifests::delete_tag(connection, &repository, &tag, changes)
+    async fn put_manifest(&self, manifest: NewManifest, change: Change) -> Answer<()> {
+        self.write(manifest.bytes.len(), move |connection, changes| {
+            manifests::put(connection, &manifest, &change, changes)?;
+            events::record(connection, &change.events, change.now)
         })
         .await
     }
 
-    async fn delete_manifest(&self, repository: &RepositoryName, digest: &Digest) -> Answer<bool> {
+    async fn delete_tag(&self, repository: &RepositoryName, tag: &Tag, change: Change) -> Answer<bool> {
+        let (repository, tag) = (repository.clone(), tag.clone());
+        self.remove(change, move |connection, now, changes| {
+            manifests::delete_tag(connection, &repository, &tag, now, changes)
+        })
+        .await
+    }
+
+    async fn delete_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        change: Change,
+    ) -> Answer<bool> {
         let (repository, digest) = (repository.clone(), *digest);
-        self.write(0, move |connection, changes| manifests::delete(connection, &repository, &digest, changes))
-            .await
+        self.remove(change, move |connection, now, changes| {
+            manifests::delete(connection, &repository, &digest, now, changes)
+        })
+        .await
+    }
+
+    async fn renew_manifest(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        until: OffsetDateTime,
+    ) -> Answer<bool> {
+        let (repository, digest) = (repository.clone(), *digest);
+        self.write(0, move |connection, changes| {
+            manifests::renew(connection, &repository, &digest, until, changes)
+        })
+        .await
     }
 
     async fn referrers(
@@ -154,7 +222,9 @@ impl Metadata for SqliteMetadata {
         })
         .await
     }
+}
 
+impl ListingMetadata for SqliteMetadata {
     async fn tags(&self, repository: &RepositoryName, page: &PageRequest) -> Answer<Option<Page<Tag>>> {
         let (repository, page) = (repository.clone(), page.clone());
         self.read(move |connection| repositories::tags(connection, &repository, &page)).await
@@ -173,7 +243,9 @@ impl Metadata for SqliteMetadata {
         let page = page.clone();
         self.read(move |connection| repositories::list(connection, &page)).await
     }
+}
 
+impl UploadMetadata for SqliteMetadata {
     async fn create_upload(&self, upload: &UploadRecord) -> Answer<()> {
         let upload = upload.clone();
         self.write(0, move |connection, _| uploads::create(connection, &upload)).await
@@ -184,9 +256,21 @@ impl Metadata for SqliteMetadata {
         self.read(move |connection| uploads::find(connection, &repository, &id)).await
     }
 
-    async fn save_progress(&self, id: &UploadId, progress: &HashState) -> Answer<bool> {
+    async fn claim_upload(&self, repository: &RepositoryName, id: &UploadId) -> Answer<Option<UploadRecord>> {
+        let (repository, id) = (repository.clone(), *id);
+        self.write(0, move |connection, _| uploads::claim(connection, &repository, &id)).await
+    }
+
+    async fn save_progress(
+        &self,
+        id: &UploadId,
+        writer: u64,
+        progress: &UploadProgress,
+        now: OffsetDateTime,
+    ) -> Answer<bool> {
         let (id, progress) = (*id, progress.clone());
-        self.write(0, move |connection, _| uploads::save_progress(connection, &id, &progress)).await
+        self.write(0, move |connection, _| uploads::save_progress(connection, &id, writer, &progress, now))
+            .await
     }
 
     async fn delete_upload(&self, repository: &RepositoryName, id: &UploadId) -> Answer<bool> {
@@ -202,7 +286,9 @@ impl Metadata for SqliteMetadata {
         let id = *id;
         self.read(move |connection| uploads::exists(connection, &id)).await
     }
+}
 
+impl AccountMetadata for SqliteMetadata {
     async fn account(&self, name: &AccountName) -> Answer<Option<AccountRecord>> {
         let name = name.clone();
         self.read(move |connection| accounts::find(connection, &name)).await
@@ -235,7 +321,9 @@ impl Metadata for SqliteMetadata {
     async fn delete_rule(&self, id: i64) -> Answer<bool> {
         self.write_shared(move |connection| accounts::delete_rule(connection, id)).await
     }
+}
 
+impl HealthMetadata for SqliteMetadata {
     async fn ping(&self) -> Answer<()> {
         self.write_shared(|connection| {
             connection

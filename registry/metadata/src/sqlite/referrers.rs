@@ -17,12 +17,23 @@ use crate::{MetadataError, Page, Referrer, ReferrerMarker, ReferrersRequest};
 /// Bytes of an entry beside its types and annotations, in memory as in JSON: keys, digest and size.
 const ENTRY_BYTES: usize = 256;
 
+/// A page of all, in the order of the index.
 pub(super) const PAGE: &str =
-    "SELECT manifests.digest, media_type, length(bytes), artifact_type, annotations,
+    "SELECT manifests.digest, media_type, length(bytes), manifests.artifact_type, annotations,
         repository_manifests.id
      FROM repository_manifests JOIN manifests ON manifests.id = repository_manifests.manifest_id
      WHERE repository_manifests.repository_id = ?1 AND repository_manifests.subject = ?2
-       AND repository_manifests.id > ?4 AND (?3 IS NULL OR artifact_type = ?3)
+       AND repository_manifests.id > ?3
+     ORDER BY repository_manifests.id";
+
+/// A page of one type, likewise: the index compares types without case.
+pub(super) const TYPE_PAGE: &str =
+    "SELECT manifests.digest, media_type, length(bytes), manifests.artifact_type, annotations,
+        repository_manifests.id
+     FROM repository_manifests JOIN manifests ON manifests.id = repository_manifests.manifest_id
+     WHERE repository_manifests.repository_id = ?1 AND repository_manifests.subject = ?2
+       AND repository_manifests.id > ?3
+       AND repository_manifests.artifact_type = ?4 COLLATE NOCASE
      ORDER BY repository_manifests.id";
 
 pub(super) fn list(
@@ -36,11 +47,16 @@ pub(super) fn list(
     let Some(repository) = repositories::find(connection, repository)? else {
         return Ok(Page { entries, more: false });
     };
-    let artifact_type = artifact_type.map(MediaType::as_str);
     // Row ids begin at 1.
     let after = page.after.map_or(0, |marker| marker.0);
-    let mut statement = connection.prepare_cached(PAGE)?;
-    let mut rows = statement.query(params![repository, DigestColumn(*subject), artifact_type, after])?;
+    let subject = DigestColumn(*subject);
+    let mut statement = connection.prepare_cached(artifact_type.map_or(PAGE, |_| TYPE_PAGE))?;
+    let mut rows = match artifact_type {
+        None => statement.query(params![repository, subject, after])?,
+        Some(artifact_type) => {
+            statement.query(params![repository, subject, after, artifact_type.as_str()])?
+        }
+    };
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
         bytes += length(row)?;

@@ -12,8 +12,11 @@ pub(super) const REPOSITORY_PAGE: &str =
 pub(super) const TAG_PAGE: &str =
     "SELECT name FROM tags WHERE repository_id = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
 pub(super) const TAG_RECORD_PAGE: &str =
-    "SELECT tags.name, manifests.digest, manifests.media_type, manifests.image_size, tags.updated_at
+    "SELECT tags.name, manifests.digest, manifests.media_type, manifests.image_size, tags.updated_at,
+            repository_manifests.pulled_at
      FROM tags JOIN manifests ON manifests.id = tags.manifest_id
+     JOIN repository_manifests ON repository_manifests.repository_id = tags.repository_id
+          AND repository_manifests.manifest_id = tags.manifest_id
      WHERE tags.repository_id = ?1 AND tags.name > ?2 ORDER BY tags.name LIMIT ?3";
 
 pub(super) fn find(
@@ -78,6 +81,7 @@ fn read_tag_record(row: &Row<'_>) -> rusqlite::Result<TagRecord> {
         media_type: row.get::<_, TextColumn<_>>(2)?.0,
         size: row.get::<_, SizeColumn>(3)?.0,
         pushed_at: row.get::<_, TimeColumn>(4)?.0,
+        pulled_at: row.get::<_, Option<TimeColumn>>(5)?.map(|column| column.0),
     })
 }
 

@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use crate::MetadataError;
 
 /// Migrations in order; the first leads to version 1. Never edit one that was released: add another.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_collection.sql")];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -107,7 +108,7 @@ mod tests {
             "SELECT name FROM repositories WHERE name > 'a' ORDER BY name LIMIT 2",
             "SELECT id FROM repository_manifests WHERE repository_id = 1 AND subject = x'01' ORDER BY id",
             "SELECT id FROM uploads WHERE touched_at < 1 ORDER BY touched_at, id LIMIT 1",
-            "SELECT manifest_id FROM manifest_references WHERE digest = x'01'",
+            "SELECT manifest_id FROM repository_references WHERE repository_id = 1 AND digest = x'01'",
             "SELECT name FROM tags WHERE repository_id = 1 AND manifest_id = 1",
             "SELECT repository_id FROM repository_blobs WHERE blob_id = 1",
         ] {

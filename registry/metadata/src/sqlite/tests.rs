@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::SqliteMetadata;
-use crate::{Metadata, NewManifest, suite::samples};
+use crate::{ManifestMetadata, NewManifest, suite::samples};
 
 /// A store in a folder of its own.
 fn opened() -> (SqliteMetadata, TempDir) {

@@ -4,24 +4,24 @@ use registry_types::{Algorithm, Digest, DigestHasher, UploadId};
 use time::OffsetDateTime;
 
 use super::samples::*;
-use crate::{BlobRecord, Metadata, MetadataError, UploadRecord};
+use crate::{Change, Metadata, MetadataError, NewBlob, UploadRecord};
 
 pub async fn a_blob_is_seen_only_where_it_is_linked<M: Metadata>(store: M) {
     let (here, there) = (repository("team/here"), repository("team/there"));
     let blob = blob("content");
-    assert_eq!(store.blob(&here, &blob.digest).await.unwrap(), None);
+    assert_eq!(linked_blob(&store, &here, &blob.digest).await, None);
     assert_eq!(store.blob_anywhere(&blob.digest).await.unwrap(), None);
     for _ in 0..2 {
-        store.link_blob(&here, &blob, None).await.unwrap();
-        assert_eq!(store.blob(&here, &blob.digest).await.unwrap(), Some(blob.clone()));
+        store.link_blob(&here, &blob, None, Change::now()).await.unwrap();
+        assert_eq!(linked_blob(&store, &here, &blob.digest).await, Some(blob.clone()));
     }
-    assert_eq!(store.blob(&there, &blob.digest).await.unwrap(), None);
-    assert_eq!(store.blob_anywhere(&blob.digest).await.unwrap(), Some(blob.clone()));
+    assert_eq!(linked_blob(&store, &there, &blob.digest).await, None);
+    assert_eq!(store.blob_anywhere(&blob.digest).await.unwrap().map(NewBlob::from), Some(blob.clone()));
     // The same raw bytes under another algorithm are another digest.
-    let long = BlobRecord { digest: Digest::of(Algorithm::Sha512, b"content"), size: 7 };
-    assert_eq!(store.blob(&here, &long.digest).await.unwrap(), None);
-    store.link_blob(&here, &long, None).await.unwrap();
-    assert_eq!(store.blob(&here, &long.digest).await.unwrap(), Some(long));
+    let long = NewBlob { digest: Digest::of(Algorithm::Sha512, b"content"), ..blob.clone() };
+    assert_eq!(linked_blob(&store, &here, &long.digest).await, None);
+    store.link_blob(&here, &long, None, Change::now()).await.unwrap();
+    assert_eq!(linked_blob(&store, &here, &long.digest).await, Some(long));
 }
 
 pub async fn linking_ends_its_upload<M: Metadata>(store: M) {
@@ -32,66 +32,73 @@ pub async fn linking_ends_its_upload<M: Metadata>(store: M) {
         repository: here.clone(),
         started_at: now,
         touched_at: now,
-        progress: DigestHasher::new(Algorithm::Sha256).save(),
+        progress: DigestHasher::new(Algorithm::Sha256).save().into(),
+        writer: 0,
     };
     let (ended, other) = (UploadId::random(), UploadId::random());
     for id in [ended, other] {
         store.create_upload(&session(id)).await.unwrap();
     }
-    store.link_blob(&here, &blob("content"), Some(&ended)).await.unwrap();
+    store.link_blob(&here, &blob("content"), Some(&ended), Change::now()).await.unwrap();
     assert!(!store.upload_exists(&ended).await.unwrap());
     assert!(store.upload_exists(&other).await.unwrap(), "another session ended too");
     // The client that never saw the answer asks again.
-    store.link_blob(&here, &blob("content"), Some(&ended)).await.unwrap();
+    store.link_blob(&here, &blob("content"), Some(&ended), Change::now()).await.unwrap();
 }
 
 pub async fn a_blob_is_mounted_only_from_where_it_is<M: Metadata>(store: M) {
     let (from, to, empty) = (repository("team/from"), repository("team/to"), repository("team/empty"));
     let blob = blob("content");
-    assert_eq!(store.mount_blob(None, &to, &blob.digest).await.unwrap(), None);
-    store.link_blob(&from, &blob, None).await.unwrap();
-    assert_eq!(store.mount_blob(Some(&empty), &to, &blob.digest).await.unwrap(), None);
-    assert_eq!(store.blob(&to, &blob.digest).await.unwrap(), None);
+    assert_eq!(store.mount_blob(None, &to, &blob.digest, Change::now()).await.unwrap(), None);
+    store.link_blob(&from, &blob, None, Change::now()).await.unwrap();
+    assert_eq!(store.mount_blob(Some(&empty), &to, &blob.digest, Change::now()).await.unwrap(), None);
+    assert_eq!(linked_blob(&store, &to, &blob.digest).await, None);
     let names = store.repositories(&page(None, 10)).await.unwrap().entries;
     assert_eq!(names, std::slice::from_ref(&from), "a mount that found nothing made a repository");
 
-    assert_eq!(store.mount_blob(Some(&from), &to, &blob.digest).await.unwrap(), Some(blob.clone()));
-    assert_eq!(store.blob(&to, &blob.digest).await.unwrap(), Some(blob.clone()));
-    assert_eq!(store.mount_blob(None, &empty, &blob.digest).await.unwrap(), Some(blob.clone()));
-    assert_eq!(store.blob(&empty, &blob.digest).await.unwrap(), Some(blob));
+    assert_eq!(
+        store.mount_blob(Some(&from), &to, &blob.digest, Change::now()).await.unwrap().map(NewBlob::from),
+        Some(blob.clone())
+    );
+    assert_eq!(linked_blob(&store, &to, &blob.digest).await, Some(blob.clone()));
+    assert_eq!(
+        store.mount_blob(None, &empty, &blob.digest, Change::now()).await.unwrap().map(NewBlob::from),
+        Some(blob.clone())
+    );
+    assert_eq!(linked_blob(&store, &empty, &blob.digest).await, Some(blob));
 }
 
 pub async fn an_unlinked_blob_is_gone_and_its_manifests_stay<M: Metadata>(store: M) {
     let (here, there) = (repository("team/here"), repository("team/there"));
     let image = pushed_image(&store, &here, "app", &["v1"]).await;
     let layer = image.view.layers[0].digest;
-    store.mount_blob(Some(&here), &there, &layer).await.unwrap();
+    store.mount_blob(Some(&here), &there, &layer, Change::now()).await.unwrap();
     // Asked for first, so that an engine that remembers must forget.
     assert!(store.blob(&here, &layer).await.unwrap().is_some());
 
-    assert!(store.unlink_blob(&here, &layer).await.unwrap());
-    assert!(!store.unlink_blob(&here, &layer).await.unwrap());
-    assert!(!store.unlink_blob(&repository("team/none"), &layer).await.unwrap());
+    assert!(store.unlink_blob(&here, &layer, Change::now()).await.unwrap());
+    assert!(!store.unlink_blob(&here, &layer, Change::now()).await.unwrap());
+    assert!(!store.unlink_blob(&repository("team/none"), &layer, Change::now()).await.unwrap());
     assert_eq!(store.blob(&here, &layer).await.unwrap(), None);
     assert!(store.blob(&there, &layer).await.unwrap().is_some(), "the other repository lost it too");
     assert!(store.blob_anywhere(&layer).await.unwrap().is_some());
     assert!(store.manifest(&here, &tag("v1").into()).await.unwrap().is_some());
-    assert!(store.unlink_blob(&there, &layer).await.unwrap());
+    assert!(store.unlink_blob(&there, &layer, Change::now()).await.unwrap());
     assert_eq!(store.blob_anywhere(&layer).await.unwrap(), None);
     // A new manifest cannot lean on it any more.
     let mut json = image_json(&[blob("config of app"), blob("layer of app")]);
     json["annotations"] = serde_json::json!({ "another": "manifest" });
-    let error = store.put_manifest(manifest(&here, &json, &[])).await.unwrap_err();
+    let error = store.put_manifest(manifest(&here, &json, &[]), Change::now()).await.unwrap_err();
     assert!(matches!(error, MetadataError::MissingBlobs { missing } if missing == [layer]));
 }
 
 pub async fn a_blob_of_another_size_is_refused<M: Metadata>(store: M) {
     let here = repository("team/here");
     let blob = blob("content");
-    store.link_blob(&here, &blob, None).await.unwrap();
-    let longer = BlobRecord { size: blob.size + 1, ..blob.clone() };
-    let error = store.link_blob(&repository("team/there"), &longer, None).await.unwrap_err();
+    store.link_blob(&here, &blob, None, Change::now()).await.unwrap();
+    let longer = NewBlob { size: blob.size + 1, ..blob.clone() };
+    let error = store.link_blob(&repository("team/there"), &longer, None, Change::now()).await.unwrap_err();
     assert!(matches!(error, MetadataError::Damaged { .. }), "{error}");
-    assert_eq!(store.blob(&here, &blob.digest).await.unwrap(), Some(blob.clone()));
-    assert_eq!(store.blob(&repository("team/there"), &blob.digest).await.unwrap(), None);
+    assert_eq!(linked_blob(&store, &here, &blob.digest).await, Some(blob.clone()));
+    assert_eq!(linked_blob(&store, &repository("team/there"), &blob.digest).await, None);
 }

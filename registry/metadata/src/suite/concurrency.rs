@@ -12,7 +12,7 @@ use registry_types::{Digest, Reference};
 use tokio::task::JoinSet;
 
 use super::samples::*;
-use crate::{Metadata, MetadataError, NewManifest};
+use crate::{Change, Metadata, MetadataError, NewManifest};
 
 /// Writers at once.
 const WRITERS: usize = 16;
@@ -82,7 +82,7 @@ pub async fn acknowledged_writes_are_seen_by_later_reads<M: Metadata>(store: M) 
     while Instant::now() < deadline {
         let next = acknowledged.load(Ordering::Acquire) + 1;
         let image = NewManifest { tags: vec![tag("latest")], ..images[next % images.len()].clone() };
-        store.put_manifest(image).await.unwrap();
+        store.put_manifest(image, Change::now()).await.unwrap();
         acknowledged.store(next, Ordering::Release);
     }
     over.store(true, Ordering::Release);
@@ -103,7 +103,7 @@ pub async fn a_failing_write_leaves_the_others_alone<M: Metadata>(store: M) {
             json["annotations"] = serde_json::json!({ "number": number.to_string() });
             let image = manifest(&here, &json, &[&format!("tag-{number}")]);
             let digest = image.digest;
-            match store.put_manifest(image).await {
+            match store.put_manifest(image, Change::now()).await {
                 Ok(()) => assert!(!fails, "{number} was taken without its layer"),
                 Err(MetadataError::MissingBlobs { missing: listed }) => {
                     assert!(fails && listed == [missing.digest], "{number} was refused: {listed:?}");
@@ -127,9 +127,9 @@ pub async fn deletes_and_pushes_at_once_leave_no_mixture<M: Metadata>(store: M) 
         tasks.spawn(async move {
             for _ in 0..8 {
                 if number % 2 == 0 {
-                    store.delete_manifest(&here, &image.digest).await.unwrap();
+                    store.delete_manifest(&here, &image.digest, Change::now()).await.unwrap();
                 } else {
-                    store.put_manifest(image.clone()).await.unwrap();
+                    store.put_manifest(image.clone(), Change::now()).await.unwrap();
                 }
                 // One may be there without the other only between two reads; a torn row is an error.
                 store.manifest(&here, &tag("latest").into()).await.unwrap();

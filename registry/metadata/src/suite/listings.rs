@@ -4,7 +4,7 @@ use registry_types::Tag;
 use time::OffsetDateTime;
 
 use super::samples::*;
-use crate::{Metadata, NewManifest};
+use crate::{Change, Metadata, NewManifest};
 
 pub async fn tags_are_paged_in_byte_order<M: Metadata>(store: M) {
     let here = repository("team/app");
@@ -51,7 +51,7 @@ pub async fn repositories_are_paged_in_byte_order<M: Metadata>(store: M) {
     // `-` and `.` come before `/`, which comes before digits and letters.
     let sorted = ["a", "a-b", "a.b", "a/b", "a/b/c", "a0", "ab", "b"];
     for name in ["b", "a/b/c", "ab", "a.b", "a", "a0", "a/b", "a-b"] {
-        store.link_blob(&repository(name), &blob("content"), None).await.unwrap();
+        store.link_blob(&repository(name), &blob("content"), None, Change::now()).await.unwrap();
     }
     let first = store.repositories(&page(None, 3)).await.unwrap();
     assert_eq!(
@@ -70,10 +70,10 @@ pub async fn tag_records_tell_size_and_time<M: Metadata>(store: M) {
     let before = OffsetDateTime::now_utc();
     let (config, layer) = (blob("config"), blob("a layer that stands twice"));
     for blob in [&config, &layer] {
-        store.link_blob(&here, blob, None).await.unwrap();
+        store.link_blob(&here, blob, None, Change::now()).await.unwrap();
     }
     let image = manifest(&here, &image_json(&[config.clone(), layer.clone(), layer.clone()]), &["v1"]);
-    store.put_manifest(image.clone()).await.unwrap();
+    store.put_manifest(image.clone(), Change::now()).await.unwrap();
     let records = store.tag_records(&here, &page(None, 10)).await.unwrap().unwrap().entries;
     let [record] = records.as_slice() else { panic!("{records:?}") };
     assert_eq!((&record.tag, record.digest), (&tag("v1"), image.digest));
@@ -82,11 +82,11 @@ pub async fn tag_records_tell_size_and_time<M: Metadata>(store: M) {
     assert!(record.pushed_at >= before && record.pushed_at <= OffsetDateTime::now_utc());
 
     // The tag was pushed again, even though nothing moved; and a size that cannot be true breaks nothing.
-    store.put_manifest(image.clone()).await.unwrap();
+    store.put_manifest(image.clone(), Change::now()).await.unwrap();
     let mut huge = image_json(&[config, layer]);
     huge["layers"][0]["size"] = u64::MAX.into();
     let huge = NewManifest { allow_missing_blobs: true, ..manifest(&here, &huge, &["v2"]) };
-    store.put_manifest(huge).await.unwrap();
+    store.put_manifest(huge, Change::now()).await.unwrap();
     let again = store.tag_records(&here, &page(None, 10)).await.unwrap().unwrap().entries;
     assert!(again[0].pushed_at >= record.pushed_at);
     assert_eq!(again[1].size, i64::MAX as u64, "a size past the largest is that");

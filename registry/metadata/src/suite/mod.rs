@@ -73,7 +73,8 @@ macro_rules! metadata_suite {
             referrers: referrers_come_in_the_order_of_their_push, referrers_are_filtered_by_effective_type,
                 referrers_belong_to_one_repository, referrers_carry_what_the_specification_asks,
                 referrers_are_paged_by_number_and_by_length;
-            uploads: a_session_lives_until_it_ends, progress_is_kept_exactly, stale_sessions_come_oldest_first,
+            uploads: a_session_lives_until_it_ends, progress_is_kept_exactly, the_last_claim_alone_may_write,
+                stale_sessions_come_oldest_first,
                 the_store_answers_a_ping;
         );
 

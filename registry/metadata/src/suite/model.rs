@@ -12,9 +12,9 @@ use registry_types::Digest;
 use super::{
     operations::*,
     runtime,
-    samples::{all_referrers, page},
+    samples::{all_referrers, linked_blob, page},
 };
-use crate::{BlobRecord, Metadata, MetadataError, NewManifest};
+use crate::{Change, Metadata, MetadataError, NewBlob, NewManifest};
 
 /// Sequences tried, and operations in the longest.
 const SEQUENCES: u32 = 48;
@@ -40,7 +40,7 @@ struct Repository {
 enum Outcome {
     Done,
     Removed(bool),
-    Mounted(Option<BlobRecord>),
+    Mounted(Option<NewBlob>),
     Missing(Vec<Digest>),
 }
 
@@ -147,16 +147,19 @@ impl Model {
 async fn apply<M: Metadata>(store: &M, operation: &Operation) -> Outcome {
     match operation {
         Operation::LinkBlob { repository, blob } => {
-            store.link_blob(&repository_of(*repository), &blob_of(*blob), None).await.unwrap();
+            store.link_blob(&repository_of(*repository), &blob_of(*blob), None, Change::now()).await.unwrap();
             Outcome::Done
         }
         Operation::MountBlob { from, to, blob } => {
             let from = from.map(repository_of);
-            let mounted = store.mount_blob(from.as_ref(), &repository_of(*to), &blob_of(*blob).digest).await;
-            Outcome::Mounted(mounted.unwrap())
+            let mounted = store
+                .mount_blob(from.as_ref(), &repository_of(*to), &blob_of(*blob).digest, Change::now())
+                .await;
+            Outcome::Mounted(mounted.unwrap().map(NewBlob::from))
         }
         Operation::UnlinkBlob { repository, blob } => {
-            let removed = store.unlink_blob(&repository_of(*repository), &blob_of(*blob).digest).await;
+            let removed =
+                store.unlink_blob(&repository_of(*repository), &blob_of(*blob).digest, Change::now()).await;
             Outcome::Removed(removed.unwrap())
         }
         Operation::PutManifest { repository, manifest, tags, allow_missing } => {
@@ -165,7 +168,7 @@ async fn apply<M: Metadata>(store: &M, operation: &Operation) -> Outcome {
                 allow_missing_blobs: *allow_missing,
                 ..manifest_number(&repository_of(*repository), *manifest)
             };
-            match store.put_manifest(new).await {
+            match store.put_manifest(new, Change::now()).await {
                 Err(MetadataError::MissingBlobs { missing }) => Outcome::Missing(missing),
                 other => {
                     other.unwrap();
@@ -174,11 +177,13 @@ async fn apply<M: Metadata>(store: &M, operation: &Operation) -> Outcome {
             }
         }
         Operation::DeleteTag { repository, tag } => {
-            let removed = store.delete_tag(&repository_of(*repository), &tag_of(*tag)).await;
+            let removed = store.delete_tag(&repository_of(*repository), &tag_of(*tag), Change::now()).await;
             Outcome::Removed(removed.unwrap())
         }
         Operation::DeleteManifest { repository, manifest } => {
-            let removed = store.delete_manifest(&repository_of(*repository), &digest_of(*manifest)).await;
+            let removed = store
+                .delete_manifest(&repository_of(*repository), &digest_of(*manifest), Change::now())
+                .await;
             Outcome::Removed(removed.unwrap())
         }
     }
@@ -193,7 +198,7 @@ async fn compare<M: Metadata>(store: &M, model: &Model) {
         let anywhere = (0..REPOSITORIES).any(|repository| model.links(repository, blob));
         let record = blob_of(blob);
         let found = store.blob_anywhere(&record.digest).await.unwrap();
-        assert_eq!(found, anywhere.then_some(record));
+        assert_eq!(found.map(NewBlob::from), anywhere.then_some(record));
     }
     for number in 0..REPOSITORIES {
         compare_repository(store, number, model.repositories.get(&number)).await;
@@ -210,7 +215,7 @@ async fn compare_repository<M: Metadata>(store: &M, number: usize, known: Option
     assert_eq!(tags.map(|page| page.entries).unwrap_or_default(), expected);
     for blob in 0..BLOBS {
         let record = blob_of(blob);
-        let found = store.blob(&name, &record.digest).await.unwrap();
+        let found = linked_blob(store, &name, &record.digest).await;
         assert_eq!(found, known.blobs.contains(&blob).then_some(record));
     }
     for tag in 0..TAGS {

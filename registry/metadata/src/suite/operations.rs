@@ -5,7 +5,7 @@ use registry_types::{MediaType, RepositoryName, Tag};
 use serde_json::json;
 
 use super::samples::*;
-use crate::{BlobRecord, NewManifest};
+use crate::{NewBlob, NewManifest};
 
 pub(super) const REPOSITORIES: usize = 3;
 pub(super) const BLOBS: usize = 3;
@@ -52,7 +52,7 @@ pub(super) fn repository_of(number: usize) -> RepositoryName {
     repository(["a", "a/b", "b"][number])
 }
 
-pub(super) fn blob_of(number: usize) -> BlobRecord {
+pub(super) fn blob_of(number: usize) -> NewBlob {
     blob(&format!("blob {number}"))
 }
 

@@ -4,9 +4,9 @@ use registry_types::{Descriptor, Digest, MediaType, RepositoryName};
 use serde_json::{Value, json};
 
 use super::samples::*;
-use crate::{BlobRecord, Metadata, NewManifest, Page, Referrer, ReferrerMarker, ReferrersRequest};
+use crate::{Change, Metadata, NewBlob, NewManifest, Page, Referrer, ReferrerMarker, ReferrersRequest};
 
-fn subject() -> BlobRecord {
+fn subject() -> NewBlob {
     blob("a subject that is never pushed")
 }
 
@@ -18,14 +18,14 @@ async fn pushed_referrer<M: Metadata>(
     extra: Value,
 ) -> NewManifest {
     let config = blob(name);
-    store.link_blob(repository, &config, None).await.unwrap();
+    store.link_blob(repository, &config, None, Change::now()).await.unwrap();
     let mut json = image_json(&[config]);
     json["subject"] = descriptor(MediaType::OCI_MANIFEST, &subject());
     for (key, value) in extra.as_object().expect("an object") {
         json[key] = value.clone();
     }
     let referrer = manifest(repository, &json, &[]);
-    store.put_manifest(referrer.clone()).await.unwrap();
+    store.put_manifest(referrer.clone(), Change::now()).await.unwrap();
     referrer
 }
 
@@ -86,7 +86,7 @@ pub async fn referrers_are_paged_by_number_and_by_length<M: Metadata>(store: M) 
     // What is pushed or removed meanwhile moves no other entry.
     let first = ReferrersRequest { after: None, entries: 2, bytes: 1 << 20 };
     let page = store.referrers(&here, &subject().digest, None, &first).await.unwrap();
-    assert!(store.delete_manifest(&here, &expected[1]).await.unwrap());
+    assert!(store.delete_manifest(&here, &expected[1], Change::now()).await.unwrap());
     let late = pushed_referrer(&store, &here, "late", json!({})).await.digest;
     let after = page.entries.last().map(|last| last.marker);
     let rest = ReferrersRequest { after, ..all_referrers() };
@@ -104,13 +104,13 @@ pub async fn referrers_come_in_the_order_of_their_push<M: Metadata>(store: M) {
         expected.push(pushed_referrer(&store, &here, &name, json!({})).await);
     }
     // Pushing one again does not move it.
-    store.put_manifest(expected[3].clone()).await.unwrap();
+    store.put_manifest(expected[3].clone(), Change::now()).await.unwrap();
     let removed = expected.remove(5);
-    assert!(store.delete_manifest(&here, &removed.digest).await.unwrap());
+    assert!(store.delete_manifest(&here, &removed.digest, Change::now()).await.unwrap());
     let listed = digests(&store, &here, None).await;
     assert_eq!(listed, expected.iter().map(|referrer| referrer.digest).collect::<Vec<_>>());
     // Pushed again after its removal it is the youngest.
-    store.put_manifest(removed.clone()).await.unwrap();
+    store.put_manifest(removed.clone(), Change::now()).await.unwrap();
     assert_eq!(digests(&store, &here, None).await.last(), Some(&removed.digest));
 }
 
@@ -132,7 +132,7 @@ pub async fn referrers_belong_to_one_repository<M: Metadata>(store: M) {
     assert!(digests(&store, &there, None).await.is_empty());
     pushed_referrer(&store, &there, "referrer", json!({})).await;
     assert_eq!(digests(&store, &there, None).await, [referrer.digest]);
-    assert!(store.delete_manifest(&here, &referrer.digest).await.unwrap());
+    assert!(store.delete_manifest(&here, &referrer.digest, Change::now()).await.unwrap());
     assert!(digests(&store, &here, None).await.is_empty());
     assert_eq!(digests(&store, &there, None).await, [referrer.digest]);
 }
@@ -147,7 +147,7 @@ pub async fn referrers_carry_what_the_specification_asks<M: Metadata>(store: M) 
     let mut index = index_json(&[]);
     index["subject"] = descriptor(MediaType::OCI_MANIFEST, &subject());
     let index = manifest(&here, &index, &[]);
-    store.put_manifest(index.clone()).await.unwrap();
+    store.put_manifest(index.clone(), Change::now()).await.unwrap();
 
     let listed = store.referrers(&here, &subject().digest, None, &all_referrers()).await.unwrap().entries;
     let [first, second] = listed.as_slice() else { panic!("{listed:?}") };

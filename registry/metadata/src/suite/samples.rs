@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use bytes::Bytes;
-use registry_types::{Algorithm, Digest, ManifestView, MediaType, RepositoryName, Tag};
+use registry_types::{Algorithm, BlobLocation, Digest, ManifestView, MediaType, RepositoryName, Tag};
 use serde_json::{Value, json};
 
-use crate::{BlobRecord, Metadata, NewManifest, PageRequest, ReferrersRequest};
+use crate::{Change, Metadata, NewBlob, NewManifest, PageRequest, ReferrersRequest};
 
 /// Parses a text known to be well formed.
 pub fn parse<T: FromStr>(text: &str) -> T {
@@ -31,16 +31,29 @@ pub fn all_referrers() -> ReferrersRequest {
 }
 
 /// A blob whose content is `text`.
-pub fn blob(text: &str) -> BlobRecord {
-    BlobRecord { digest: Digest::sha256(text.as_bytes()), size: text.len() as u64 }
+pub fn blob(text: &str) -> NewBlob {
+    NewBlob {
+        digest: Digest::sha256(text.as_bytes()),
+        size: text.len() as u64,
+        location: BlobLocation::ByDigest,
+    }
 }
 
-pub fn descriptor(media_type: &str, blob: &BlobRecord) -> Value {
+/// The blob of `repository`, without its lease.
+pub async fn linked_blob<M: Metadata>(
+    store: &M,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Option<NewBlob> {
+    store.blob(repository, digest).await.expect("the store answers").map(NewBlob::from)
+}
+
+pub fn descriptor(media_type: &str, blob: &NewBlob) -> Value {
     json!({ "mediaType": media_type, "digest": blob.digest.to_string(), "size": blob.size })
 }
 
 /// An OCI image manifest as JSON; the first blob is its config, the others its layers.
-pub fn image_json(blobs: &[BlobRecord]) -> Value {
+pub fn image_json(blobs: &[NewBlob]) -> Value {
     let (config, layers) = blobs.split_first().expect("an image has a config");
     let layers: Vec<Value> =
         layers.iter().map(|layer| descriptor(MediaType::OCI_LAYER_GZIP, layer)).collect();
@@ -86,6 +99,7 @@ pub fn manifest_of(
         view: ManifestView::parse(&bytes, declared).expect("a sample manifest parses"),
         bytes,
         tags: tags.iter().map(|name| tag(name)).collect(),
+        immutable_tags: Vec::new(),
         allow_missing_blobs: false,
     }
 }
@@ -99,7 +113,7 @@ pub async fn linked_image<M: Metadata>(
 ) -> NewManifest {
     let blobs = [blob(&format!("config of {name}")), blob(&format!("layer of {name}"))];
     for blob in &blobs {
-        store.link_blob(repository, blob, None).await.expect("a blob is linked");
+        store.link_blob(repository, blob, None, Change::now()).await.expect("a blob is linked");
     }
     manifest(repository, &image_json(&blobs), tags)
 }
@@ -112,6 +126,6 @@ pub async fn pushed_image<M: Metadata>(
     tags: &[&str],
 ) -> NewManifest {
     let image = linked_image(store, repository, name, tags).await;
-    store.put_manifest(image.clone()).await.expect("an image whose blobs are linked is taken");
+    store.put_manifest(image.clone(), Change::now()).await.expect("an image whose blobs are linked is taken");
     image
 }

@@ -1,6 +1,6 @@
 //! `registry user add` in another process while the server runs.
 
-use registry_metadata::{AccountRecord, Metadata, SqliteMetadata, suite::samples};
+use registry_metadata::{AccountMetadata, AccountRecord, ListingMetadata, SqliteMetadata, suite::samples};
 use registry_types::{AccessRule, AccountKind};
 use time::OffsetDateTime;
 

@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use registry_metadata::{Metadata, MetadataError, SqliteMetadata, suite::samples};
+use registry_metadata::{
+    Change, ManifestMetadata, MetadataError, SqliteMetadata, UploadMetadata, suite::samples,
+};
 use registry_types::{Algorithm, DigestHasher, RepositoryName, UploadId};
 use tokio::task::JoinSet;
 
@@ -48,7 +50,7 @@ async fn write_forever(store: SqliteMetadata, writer: usize, from: usize) {
         let (name, tag) = (number.to_string(), format!("t{number}"));
         let image = samples::pushed_image(&store, &here, &name, &["latest", &tag]).await;
         if is_deleted(number) {
-            assert!(store.delete_manifest(&here, &image.digest).await.unwrap());
+            assert!(store.delete_manifest(&here, &image.digest, Change::now()).await.unwrap());
         }
         acknowledge(writer, number);
     }
@@ -164,7 +166,7 @@ async fn check_image(store: &SqliteMetadata, here: &RepositoryName, number: usiz
     if let Some(found) = by_digest {
         assert_eq!(found.bytes, expected.bytes);
         for blob in blobs {
-            assert_eq!(store.blob(here, &blob.digest).await.unwrap(), Some(blob));
+            assert_eq!(samples::linked_blob(store, here, &blob.digest).await, Some(blob));
         }
     }
 }
@@ -208,21 +210,21 @@ async fn child_meets_a_failing_commit() {
     let digest = async || store.manifest(&here, &latest).await.unwrap().unwrap().digest;
     assert_eq!(digest().await, old.digest);
     fail::cfg("metadata-before-commit", "1*return(the disk caught fire)->off").unwrap();
-    let refused = store.put_manifest(new.clone()).await.unwrap_err();
+    let refused = store.put_manifest(new.clone(), Change::now()).await.unwrap_err();
     assert!(
         matches!(&refused, MetadataError::Unavailable { reason } if reason.contains("fire")),
         "{refused}"
     );
     assert_eq!(digest().await, old.digest);
     assert_eq!(store.manifest(&here, &new.digest.into()).await.unwrap(), None);
-    store.put_manifest(new.clone()).await.unwrap();
+    store.put_manifest(new.clone(), Change::now()).await.unwrap();
     assert_eq!(digest().await, new.digest);
 
     // Whoever asks between the commit and its acknowledgement may see either, and is never answered from a
     // cache that the commit has overtaken.
     fail::cfg("metadata-after-commit", "1*sleep(300)->off").unwrap();
     let (writer, again) = (store.clone(), old.clone());
-    let moving = tokio::spawn(async move { writer.put_manifest(again).await });
+    let moving = tokio::spawn(async move { writer.put_manifest(again, Change::now()).await });
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert!(!moving.is_finished());
     assert_eq!(digest().await, old.digest, "the commit is there, the cache still says otherwise");
@@ -250,17 +252,18 @@ async fn upload_sessions_survive_without_being_closed() {
         repository: here.clone(),
         started_at: now,
         touched_at: now,
-        progress: hasher.save(),
+        progress: hasher.save().into(),
+        writer: 0,
     };
     let store = Arc::new(SqliteMetadata::open(&path).unwrap());
     store.create_upload(&record).await.unwrap();
     hasher.update(b"durable");
-    assert!(store.save_progress(&record.id, &hasher.save()).await.unwrap());
+    assert!(store.save_progress(&record.id, 0, &hasher.save().into(), now).await.unwrap());
     // What a crash leaves: database and log as they are, copied while nobody writes.
     let copy = tempfile::tempdir().unwrap();
     for name in ["metadata.db", "metadata.db-wal"] {
         std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
     }
     let reopened = SqliteMetadata::open(&copy.path().join("metadata.db")).unwrap();
-    assert_eq!(reopened.upload(&here, &record.id).await.unwrap().unwrap().progress, hasher.save());
+    assert_eq!(reopened.upload(&here, &record.id).await.unwrap().unwrap().progress, hasher.save().into());
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, StatementStatus, params};
 use crate::{
     PageRequest, ReferrerMarker, ReferrersRequest,
     sqlite::{columns::DigestColumn, referrers, repositories, schema},
-    suite::samples::{blob, repository},
+    suite::samples::{blob, parse, repository},
 };
 
 /// A database with as many repositories, and as many tags in the first of them.
@@ -17,7 +17,7 @@ fn filled(count: u32) -> Connection {
         "INSERT INTO manifests VALUES (1, x'01', 'a/b', NULL, NULL, 1, x'')",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
          INSERT INTO repositories SELECT i, printf('r%06d', i), 0 FROM n",
-        "INSERT INTO repository_manifests VALUES (1, 1, 1, NULL, 0)",
+        "INSERT INTO repository_manifests (id, repository_id, manifest_id, pushed_at) VALUES (1, 1, 1, 0)",
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
          INSERT INTO tags SELECT 1, printf('t%06d', i), 1, 0 FROM n",
     ];
@@ -80,15 +80,23 @@ fn a_page_of_referrers_costs_the_same_however_many_there_are() {
              INSERT INTO manifests
              SELECT i, (SELECT digest FROM manifests WHERE id = 1), 'a/b' || i, ?1, '{}', 1, x'' FROM n",
             "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
-             INSERT INTO repository_manifests SELECT i, 1, i, ?1, 0 FROM n",
+             INSERT INTO repository_manifests (id, repository_id, manifest_id, subject, artifact_type, pushed_at)
+             SELECT i, 1, i, ?1, 'a/' || (i % 2), 0 FROM n",
         ];
         connection.execute(fill[0], params!["a/b", count]).unwrap();
         connection.execute(fill[1], params![DigestColumn(subject), count]).unwrap();
-        [0, i64::from(count) / 2].map(|after| {
+        // The type that is asked for stands at the end of the list only.
+        let rare = parse("Example/Rare");
+        connection
+            .execute("UPDATE repository_manifests SET artifact_type = 'example/RARE' WHERE id > ?1 - 5", [count])
+            .unwrap();
+        let cases = [(0, None), (i64::from(count) / 2, None), (0, Some(&rare))];
+        cases.map(|(after, artifact_type)| {
             let page = ReferrersRequest { after: Some(ReferrerMarker(after)), entries: 3, bytes: usize::MAX };
-            steps(&connection, referrers::PAGE, || {
-                let page =
-                    referrers::list(&connection, &repository("r000001"), &subject, None, page).unwrap();
+            let statement = artifact_type.map_or(referrers::PAGE, |_| referrers::TYPE_PAGE);
+            steps(&connection, statement, || {
+                let here = repository("r000001");
+                let page = referrers::list(&connection, &here, &subject, artifact_type, page).unwrap();
                 assert!(page.more && page.entries.len() == 3);
             })
         })

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{Hold, is_there, opened, pushed, rows};
 use crate::{
-    Metadata, MetadataError,
+    BlobMetadata, Change, HealthMetadata, ManifestMetadata, MetadataError,
     sqlite::SqliteMetadata,
     suite::samples::{blob, image_json, linked_image, manifest, repository},
 };
@@ -33,7 +33,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     let mut large = image_json(&[blob("config of before"), blob("layer of before")]);
     large["annotations"] = json!({ "large": "x".repeat(1 << 20) });
     let large = manifest(&here, &large, &["large", "before"]);
-    let answer = store.put_manifest(large.clone()).await;
+    let answer = store.put_manifest(large.clone(), Change::now()).await;
     assert!(matches!(answer, Err(MetadataError::Full)), "{answer:?}");
     assert!(!is_there(&store, "large").await);
     assert_eq!(rows(&store, "manifests").await, 1);
@@ -47,7 +47,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     assert_eq!(copied, Ok(1));
 
     on_writer(&store, "PRAGMA max_page_count = 1000000").await.unwrap();
-    store.put_manifest(large).await.unwrap();
+    store.put_manifest(large, Change::now()).await.unwrap();
     assert!(is_there(&store, "large").await);
 }
 
@@ -57,7 +57,10 @@ async fn a_database_that_cannot_be_written_says_so_and_serves_reads() {
     pushed(&store, "before").await;
     on_writer(&store, "PRAGMA query_only = 1").await.unwrap();
     assert!(reason(store.ping().await).contains("cannot be written"));
-    assert!(reason(store.link_blob(&repository("team/app"), &blob("new"), None).await).contains("read-only"));
+    assert!(
+        reason(store.link_blob(&repository("team/app"), &blob("new"), None, Change::now()).await)
+            .contains("read-only")
+    );
     assert!(is_there(&store, "before").await);
 }
 
@@ -80,7 +83,7 @@ async fn a_commit_that_fails_undoes_its_whole_batch_and_only_that() {
         .await
     });
     let new = moved.clone();
-    let moving = tokio::spawn(async move { mover.put_manifest(new).await });
+    let moving = tokio::spawn(async move { mover.put_manifest(new, Change::now()).await });
     hold.end_when_queued(&store, 2).await;
     for answer in [breaking.await.unwrap(), moving.await.unwrap()] {
         assert!(reason(answer).contains("FOREIGN KEY"));
@@ -89,7 +92,7 @@ async fn a_commit_that_fails_undoes_its_whole_batch_and_only_that() {
     let digest = async || store.manifest(&here, &latest).await.unwrap().unwrap().digest;
     assert_eq!(digest().await, image.digest);
     assert!(!is_there(&store, "broken").await);
-    store.put_manifest(moved.clone()).await.unwrap();
+    store.put_manifest(moved.clone(), Change::now()).await.unwrap();
     assert_eq!(digest().await, moved.digest);
 }
 

@@ -6,7 +6,8 @@ use rusqlite::Connection;
 
 use super::{Hold, is_there, opened, pushed};
 use crate::{
-    Metadata, MetadataError, PageRequest,
+    AccountMetadata, BlobMetadata, Change, HealthMetadata, ListingMetadata, ManifestMetadata, MetadataError,
+    PageRequest,
     sqlite::SqliteMetadata,
     suite::samples::{blob, parse, repository, tag},
 };
@@ -35,8 +36,9 @@ async fn dropping_finishes_what_is_queued() {
     pushed(&store, "v1").await;
     let hold = Hold::begin(&store).await;
     let writer = store.clone();
-    let writing =
-        tokio::spawn(async move { writer.link_blob(&repository("team/app"), &blob("queued"), None).await });
+    let writing = tokio::spawn(async move {
+        writer.link_blob(&repository("team/app"), &blob("queued"), None, Change::now()).await
+    });
     while store.inner.writer.queued() < 1 {
         tokio::task::yield_now().await;
     }
@@ -80,12 +82,12 @@ async fn beside_a_server_only_accounts_and_rules_are_changed() {
     let beside = SqliteMetadata::open_beside_server_blocking(&path).unwrap();
     assert!(is_there(&beside, "v1").await);
     // Nothing is remembered there, so the server's writes are seen.
-    server.delete_tag(&repository("team/app"), &tag("v1")).await.unwrap();
+    server.delete_tag(&repository("team/app"), &tag("v1"), Change::now()).await.unwrap();
     assert!(!is_there(&beside, "v1").await);
     for answer in [
-        beside.put_manifest(image).await,
-        beside.link_blob(&repository("team/app"), &blob("new"), None).await,
-        beside.delete_tag(&repository("team/app"), &tag("v1")).await.map(drop),
+        beside.put_manifest(image, Change::now()).await,
+        beside.link_blob(&repository("team/app"), &blob("new"), None, Change::now()).await.map(drop),
+        beside.delete_tag(&repository("team/app"), &tag("v1"), Change::now()).await.map(drop),
     ] {
         assert!(matches!(answer, Err(MetadataError::Unavailable { reason }) if reason.contains("beside")));
     }

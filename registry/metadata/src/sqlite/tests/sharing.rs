@@ -12,7 +12,7 @@ use tokio::{sync::oneshot, task::JoinSet};
 
 use super::{Hold, opened, pushed, rows};
 use crate::{
-    Metadata, MetadataError,
+    BlobMetadata, Change, ManifestMetadata, MetadataError,
     sqlite::{SqliteMetadata, columns::TimeColumn, repositories},
     suite::samples::{blob, repository, tag},
 };
@@ -63,8 +63,8 @@ async fn what_is_cached_is_answered_without_waiting() {
     store.manifest(&here, &reference).await.unwrap();
     store.blob(&here, &layer).await.unwrap();
     assert_eq!(at_once().await, (true, true));
-    store.delete_tag(&here, &tag("v1")).await.unwrap();
-    store.unlink_blob(&here, &layer).await.unwrap();
+    store.delete_tag(&here, &tag("v1"), Change::now()).await.unwrap();
+    store.unlink_blob(&here, &layer, Change::now()).await.unwrap();
     assert_eq!(at_once().await, (false, false));
 }
 
@@ -123,9 +123,9 @@ async fn the_bytes_go_with_the_last_repository_that_links_them() {
     assert_eq!(copy.digest, image.digest);
     assert_eq!(rows(&store, "manifests").await, 1, "the same bytes are stored once");
     assert_eq!(rows(&store, "manifest_references").await, 2);
-    store.delete_manifest(&here, &image.digest).await.unwrap();
+    store.delete_manifest(&here, &image.digest, Change::now()).await.unwrap();
     assert_eq!(rows(&store, "manifests").await, 1);
-    store.delete_manifest(&there, &image.digest).await.unwrap();
+    store.delete_manifest(&there, &image.digest, Change::now()).await.unwrap();
     assert_eq!(rows(&store, "manifests").await, 0);
     assert_eq!(rows(&store, "manifest_references").await, 0);
     assert_eq!(rows(&store, "blobs").await, 2, "blobs are collected later, after their lease");
@@ -136,7 +136,7 @@ async fn linking_and_mounting_renew_the_lease() {
     let (store, _folder) = opened();
     let (here, there) = (repository("team/app"), repository("team/copy"));
     let blob = blob("content");
-    store.link_blob(&here, &blob, None).await.unwrap();
+    store.link_blob(&here, &blob, None, Change::now()).await.unwrap();
     let lease = async || {
         let lease = store.inner.readers.read(|connection| {
             Ok(connection
@@ -146,6 +146,6 @@ async fn linking_and_mounting_renew_the_lease() {
     };
     let first: OffsetDateTime = lease().await;
     assert!(first > OffsetDateTime::now_utc() + time::Duration::hours(23));
-    store.mount_blob(Some(&here), &there, &blob.digest).await.unwrap();
+    store.mount_blob(Some(&here), &there, &blob.digest, Change::now()).await.unwrap();
     assert!(lease().await > first);
 }

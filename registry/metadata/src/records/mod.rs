@@ -1,15 +1,24 @@
 //! The rows, as values.
 
+mod change;
+mod collection;
+mod counts;
+mod events;
+mod policies;
+mod rows;
+
 use std::{fmt, num::ParseIntError, str::FromStr};
 
 use bytes::Bytes;
 use registry_types::{
-    AccessRule, AccountKind, AccountName, Digest, HashState, ManifestView, MediaType, RepositoryName, Tag,
-    UploadId,
+    AccessRule, AccountKind, AccountName, BlobLocation, Digest, HashState, ManifestView, MediaType,
+    RepositoryName, Tag, UploadId,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
+
+pub use self::{change::*, collection::*, counts::*, events::*, policies::*, rows::*};
 
 /// A blob as one repository sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +26,25 @@ pub struct BlobRecord {
     pub digest: Digest,
     /// Length, in bytes.
     pub size: u64,
+    pub location: BlobLocation,
+    /// Until when the blob is kept from collection here though no manifest names it. What a cache answers may be
+    /// earlier than what the store says, never later.
+    pub leased_until: OffsetDateTime,
+}
+
+/// A blob whose bytes are durable, to be linked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewBlob {
+    pub digest: Digest,
+    /// Length, in bytes.
+    pub size: u64,
+    pub location: BlobLocation,
+}
+
+impl From<BlobRecord> for NewBlob {
+    fn from(BlobRecord { digest, size, location, .. }: BlobRecord) -> Self {
+        Self { digest, size, location }
+    }
 }
 
 /// A manifest as one repository sees it; `bytes` are those that were pushed.
@@ -26,6 +54,8 @@ pub struct ManifestRecord {
     pub media_type: MediaType,
     pub bytes: Bytes,
     pub pushed_at: OffsetDateTime,
+    /// As [`BlobRecord::leased_until`].
+    pub leased_until: OffsetDateTime,
 }
 
 /// A manifest to store, with the tags to point at it, in one transaction.
@@ -37,6 +67,8 @@ pub struct NewManifest {
     /// Parts, subject and types of `bytes`.
     pub view: ManifestView,
     pub tags: Vec<Tag>,
+    /// Those of `tags` that an immutability rule holds to the manifest they name now, if they name one.
+    pub immutable_tags: Vec<Tag>,
     /// Takes a sparse manifest: blobs it names may be missing. Its references are recorded all the same.
     pub allow_missing_blobs: bool,
 }
@@ -109,7 +141,10 @@ pub struct TagRecord {
     pub media_type: MediaType,
     /// Bytes of the manifest, its config and its layers, each digest once.
     pub size: u64,
+    /// When the tag was pushed last.
     pub pushed_at: OffsetDateTime,
+    /// When its manifest was pulled last, by whatever reference, as far as pulls were recorded.
+    pub pulled_at: Option<OffsetDateTime>,
 }
 
 /// An upload session.
@@ -119,8 +154,32 @@ pub struct UploadRecord {
     pub repository: RepositoryName,
     pub started_at: OffsetDateTime,
     pub touched_at: OffsetDateTime,
-    /// Bytes that are durable in the blob store, with the hash state over exactly them.
-    pub progress: HashState,
+    pub progress: UploadProgress,
+    /// Raised by each request that claims the session; only the last one may record progress.
+    pub writer: u64,
+}
+
+/// How far an upload session is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadProgress {
+    /// The hash state over exactly the bytes that are durable in the blob store.
+    pub hash: HashState,
+    /// What the blob store needs to go on, on another machine too; only it reads this.
+    pub store: Vec<u8>,
+}
+
+impl UploadProgress {
+    /// Bytes that are durable.
+    pub fn length(&self) -> u64 {
+        self.hash.length
+    }
+}
+
+impl From<HashState> for UploadProgress {
+    /// Progress of a blob store that needs nothing more.
+    fn from(hash: HashState) -> Self {
+        Self { hash, store: Vec::new() }
+    }
 }
 
 /// A user or robot.
