@@ -12,7 +12,7 @@ pub(crate) struct Identity {
     pub(crate) gid: u32,
     /// Supplementary groups, the own one first.
     pub(crate) groups: Vec<u32>,
-    /// `/` if the database knows none.
+    /// As the database has it, also if that is nothing; `/` for a user that it does not know.
     pub(crate) home: String,
 }
 
@@ -75,8 +75,8 @@ pub(crate) fn identity(text: &str, databases: &Databases) -> Result<Identity, Us
         let listing_the_user = databases.group.iter().filter(|group| group.members.contains(&entry.name));
         groups.extend(listing_the_user.map(|group| group.gid).filter(|other| *other != gid));
     }
-    let home = entry.map(|entry| entry.home.clone()).filter(|home| !home.is_empty());
-    Ok(Identity { uid, gid, groups, home: home.unwrap_or_else(|| "/".to_owned()) })
+    let home = entry.map_or_else(|| "/".to_owned(), |entry| entry.home.clone());
+    Ok(Identity { uid, gid, groups, home })
 }
 
 #[cfg(test)]
@@ -86,7 +86,9 @@ mod tests {
 
     fn databases() -> Databases {
         Databases {
-            passwd: parse_passwd("root:x:0:0::/root:\nana:x:1000:1000::/home/ana:\n77:x:5:6::/odd:\n"),
+            passwd: parse_passwd(
+                "root:x:0:0::/root:\nana:x:1000:1000::/home/ana:\n77:x:5:6::/odd:\nodd:x:9:9:::\n",
+            ),
             group: parse_group("root:x:0:\nana:x:1000:\nwheel:x:10:root,ana\ndocker:x:20:ana\n"),
         }
     }
@@ -104,6 +106,7 @@ mod tests {
         assert_eq!(ids("ana:wheel"), (1000, 10, vec![10], "/home/ana".into()));
         assert_eq!(ids("4242"), (4242, 0, vec![0], "/".into()));
         assert_eq!(ids("4242:4343"), (4242, 4343, vec![4343], "/".into()));
+        assert_eq!(ids("odd"), (9, 9, vec![9], String::new()), "an empty home is no missing one");
         assert_eq!(ids("77"), (5, 6, vec![6], "/odd".into()), "a name made of digits is a name first");
     }
 
