@@ -64,11 +64,6 @@ impl Outputs {
         Self { fetcher, pushes, files, names }
     }
 
-    /// Whether the image goes nowhere.
-    pub fn is_empty(&self) -> bool {
-        self.pushes.is_empty() && self.files.is_empty() && self.names.is_empty()
-    }
-
     /// Reaches the registries and logs in, so that a wrong password shows before the build and not after it.
     pub async fn check(&self) -> Result<()> {
         for push in &self.pushes {
