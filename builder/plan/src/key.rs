@@ -8,7 +8,7 @@ use registry_types::{Algorithm, Digest, DigestHasher, Platform};
 use crate::step::{CopyPath, CopyStep, Ownership, Principal, RunStep, WorkdirStep};
 
 /// Changes when the meaning of keys does, so that records of older programs are not taken for today's.
-const VERSION: &str = "slipway step key 2";
+const VERSION: &str = "slipway step key 3";
 
 /// A key, and the parent of the next step's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

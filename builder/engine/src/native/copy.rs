@@ -153,6 +153,7 @@ pub(super) fn copy_blocking(
             destination: &destination,
             owner,
             mode: mode.as_ref(),
+            keep_capabilities: !from_context,
             created: session.now(),
             select,
             unpack: None,

@@ -1,13 +1,15 @@
 //! Digests of file content for cache keys: the same for the same files wherever and whenever they were checked out.
 //!
 //! A file counts with its kind, mode, owner, size, link target, device numbers, extended attributes and bytes, and not
-//! with its times. A directory counts with the same and with the names and digests of what is in it. Every part is
-//! preceded by its length, so no two different trees feed the same bytes to the hash.
+//! with its times. A directory counts with the same and with the names and digests of what is in it. Files that are one
+//! file under several names are not the same as copies of it. Every part is preceded by its length, so no two different
+//! trees feed the same bytes to the hash.
 
 mod stat_cache;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::io::Read as _;
 
 use registry_types::{Algorithm, Digest, DigestHasher};
@@ -48,7 +50,8 @@ pub fn checksum(
     options: &ChecksumOptions<'_>,
     cache: &StatCache,
 ) -> Result<Digest> {
-    let mut checksummer = Checksummer { tree, options, cache, buffer: vec![0; READ_BUFFER] };
+    let buffer = vec![0; READ_BUFFER];
+    let mut checksummer = Checksummer { tree, options, cache, buffer, links: HashMap::new() };
     let mut all = Framed::new(b"selection");
     for path in paths {
         let missing = || StoreError::SourceNotFound { path: shown(path) };
@@ -57,6 +60,8 @@ pub fn checksum(
         if !node.path.is_root() && (options.select)(&node.path, is_directory) == Selection::Exclude {
             return Err(missing());
         }
+        // Links between sources of one COPY are copied as files of their own.
+        checksummer.links.clear();
         // The content of a directory is copied, so its own name does not matter.
         let name = if is_directory { &[][..] } else { parts(path).last().unwrap_or_default() };
         let digest = if is_directory {
@@ -75,6 +80,8 @@ struct Checksummer<'a> {
     options: &'a ChecksumOptions<'a>,
     cache: &'a StatCache,
     buffer: Vec<u8>,
+    /// Files of several names in the order of their first one, by device and inode.
+    links: HashMap<(u64, u64), u64>,
 }
 
 impl Checksummer<'_> {
@@ -111,6 +118,15 @@ impl Checksummer<'_> {
             FileKind::Directory => b"directory",
         };
         let mut record = self.header(node, kind)?;
+        if node.metadata.links > 1 {
+            let next = self.links.len() as u64;
+            let number = *self.links.entry(node.metadata.identity).or_insert(next);
+            // Names outside of what is copied make no difference, so the first name counts as a file's only one.
+            if number != next {
+                record.part(b"another name");
+                record.number(number);
+            }
+        }
         match node.metadata.kind {
             FileKind::File => record.part(self.content(node)?.as_bytes()),
             FileKind::Symlink => record.part(&self.tree.read_link(node)?),

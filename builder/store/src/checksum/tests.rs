@@ -43,7 +43,7 @@ fn times_and_places_do_not_count() {
 #[test]
 fn every_change_of_what_is_copied_counts() {
     type Change = fn(&Path);
-    let changes: [(&str, Change); 10] = [
+    let changes: [(&str, Change); 12] = [
         ("content", |root| fs::write(root.join("src/a"), b"onE").unwrap()),
         ("content of an inner file", |root| fs::write(root.join("src/inner/b"), b"twO").unwrap()),
         ("name", |root| fs::rename(root.join("src/a"), root.join("src/c")).unwrap()),
@@ -58,6 +58,13 @@ fn every_change_of_what_is_copied_counts() {
         ("mode", |root| {
             fs::set_permissions(root.join("src/inner"), fs::Permissions::from_mode(0o700)).unwrap();
         }),
+        ("mode of a file", |root| {
+            fs::set_permissions(root.join("src/a"), fs::Permissions::from_mode(0o751)).unwrap();
+        }),
+        ("kind of a file", |root| {
+            fs::remove_file(root.join("src/a")).unwrap();
+            symlink("one", root.join("src/a")).unwrap();
+        }),
         ("attribute", |root| {
             rustix::fs::setxattr(root.join("src/a"), "user.note", b"1", XattrFlags::empty()).unwrap();
         }),
@@ -70,6 +77,46 @@ fn every_change_of_what_is_copied_counts() {
         let after = digest(root.path(), &["src"]);
         assert!(!seen.contains(&after), "a change of the {what} does not show");
         seen.push(after);
+    }
+}
+
+#[test]
+fn a_second_name_is_no_copy() {
+    let two_files = sample();
+    let one_file = sample();
+    fs::write(two_files.path().join("src/c"), b"one").unwrap();
+    fs::hard_link(one_file.path().join("src/a"), one_file.path().join("src/c")).unwrap();
+    assert_ne!(digest(two_files.path(), &["src"]), digest(one_file.path(), &["src"]));
+    // One name alone is a file like any other, and COPY a c copies two files.
+    assert_eq!(digest(two_files.path(), &["src/a"]), digest(one_file.path(), &["src/a"]));
+    assert_eq!(digest(two_files.path(), &["src/a", "src/c"]), digest(one_file.path(), &["src/a", "src/c"]));
+    // Which file the third name is of shows as well.
+    let more = |target: &str| {
+        let root = sample();
+        for (from, to) in [("a", "x"), ("inner/b", "inner/y"), (target, "z")] {
+            fs::hard_link(root.path().join("src").join(from), root.path().join("src").join(to)).unwrap();
+        }
+        fs::write(root.path().join("src/a"), b"same").unwrap();
+        fs::write(root.path().join("src/inner/b"), b"same").unwrap();
+        digest(root.path(), &["src"])
+    };
+    assert_ne!(more("a"), more("inner/b"));
+}
+
+#[test]
+fn owners_count_where_they_are_kept() {
+    let root = sample();
+    let tree = Tree::open(&[root.path()]).unwrap();
+    let paths = [b"src".to_vec()];
+    let with = |with_owner| {
+        let options = ChecksumOptions { select: &select_all, with_owner };
+        checksum(&tree, &paths, &options, &StatCache::default()).unwrap()
+    };
+    let before = (with(false), with(true));
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(root.path().join("src/a"), Some(5), Some(6)).unwrap();
+        assert_eq!(with(false), before.0);
+        assert_ne!(with(true), before.1);
     }
 }
 

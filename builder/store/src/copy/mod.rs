@@ -26,7 +26,7 @@ use crate::compression::{ArchiveFormat, Decompressor, ExpansionLimits};
 use crate::error::{Result, StoreError, shown};
 use crate::layer::{UnpackOptions, Whiteouts, unpack};
 use crate::tar::{Entry, EntryKind, ModificationTime, ReadLimits, TarReader};
-use crate::tree::{FileKind, NewDirectory, Node, Tree, TreePath, WritableTree, parts};
+use crate::tree::{CAPABILITY, FileKind, NewDirectory, Node, Tree, TreePath, WritableTree, parts};
 
 /// Mode of a file whose content stands in the Dockerfile.
 const LITERAL_MODE: u32 = 0o644;
@@ -53,6 +53,9 @@ pub struct CopyRequest<'a> {
     /// User and group id of everything that is made; `None` keeps the sources'.
     pub owner: Option<(u32, u32)>,
     pub mode: Option<&'a ModeChange>,
+    /// Whether files keep their capabilities. Those of a build context do not, as in BuildKit: nobody sees them in a
+    /// checkout, and they would make what a file may do in the image depend on the machine that builds it.
+    pub keep_capabilities: bool,
     /// Time of directories that are made on the way and of literal files.
     pub created: ModificationTime,
     pub select: Select<'a>,
@@ -258,8 +261,11 @@ impl Copier<'_, '_> {
         Ok(())
     }
 
-    /// Owner and mode as the request has them. Links have no mode.
+    /// Owner, mode and capabilities as the request has them. Links have no mode.
     fn dress(&self, entry: &mut Entry) {
+        if !self.request.keep_capabilities {
+            entry.xattrs.retain(|(name, _)| name != CAPABILITY);
+        }
         if let Some((uid, gid)) = self.request.owner {
             (entry.uid, entry.gid) = (uid, gid);
         }

@@ -44,6 +44,7 @@ impl Fixture {
             destination: destination.as_bytes(),
             owner: None,
             mode: None,
+            keep_capabilities: true,
             created: ModificationTime::from_seconds(1_000),
             select: &select_all,
             unpack: None,
@@ -166,6 +167,27 @@ fn times_attributes_and_links_are_kept() {
     assert_eq!(merged["/new/inner"].modified(), 77);
     assert_eq!(merged["/new/inner"].xattrs(), [(b"user.note".to_vec(), b"1".to_vec())]);
     assert_eq!(merged["/new/sub/twin"].first_name(), "/new/inner");
+}
+
+#[test]
+fn capabilities_are_kept_only_where_asked_for() {
+    if !is_root() {
+        eprintln!("skipped: only root gives capabilities");
+        return;
+    }
+    let fixture = Fixture::new();
+    let file = fs::File::open(fixture.path("context/dir/inner")).unwrap();
+    // cap_chown+ep (linux/capability.h, `vfs_cap_data` of version 2).
+    let mut capability = [0; 20];
+    (capability[0], capability[3], capability[4]) = (1, 2, 1);
+    let name = "security.capability";
+    rustix::fs::fsetxattr(&file, name, &capability, rustix::fs::XattrFlags::empty()).unwrap();
+    fixture.copy(&["dir"], "/kept");
+    let dropped = CopyRequest { keep_capabilities: false, ..Fixture::request("/dropped") };
+    fixture.try_copy(&["dir"], &dropped).unwrap();
+    let merged = fixture.merged();
+    assert_eq!(merged["/kept/inner"].xattrs(), [(name.as_bytes().to_vec(), capability.to_vec())]);
+    assert_eq!(merged["/dropped/inner"].xattrs(), []);
 }
 
 #[test]

@@ -13,7 +13,7 @@ const USUAL_SIZE: usize = 512;
 const LARGEST_SIZE: usize = 64 * 1024;
 
 /// File capabilities, kept in images.
-const CAPABILITY: &[u8] = b"security.capability";
+pub(crate) const CAPABILITY: &[u8] = b"security.capability";
 const USER: &[u8] = b"user.";
 /// Where overlay keeps its marks: the first when mounted with `userxattr`, the second otherwise.
 const OVERLAY: [&[u8]; 2] = [b"user.overlay.", b"trusted.overlay."];

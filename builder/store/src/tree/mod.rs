@@ -24,7 +24,7 @@ pub use metadata::{FileKind, Metadata};
 pub use path::{PathError, TreePath};
 pub use writable::{NewDirectory, WritableTree};
 
-pub(crate) use attributes::{Attributes, OverlayMarks};
+pub(crate) use attributes::{Attributes, CAPABILITY, OverlayMarks};
 pub(crate) use path::parts;
 pub(crate) use place::remove_recursively;
 pub(crate) use root::{Root, same_content};

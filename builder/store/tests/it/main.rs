@@ -82,6 +82,7 @@ fn copy_step(
         destination,
         owner: Some(owner()),
         mode: None,
+        keep_capabilities: true,
         created: ModificationTime::from_seconds(EPOCH),
         select: &select_all,
         unpack: None,
