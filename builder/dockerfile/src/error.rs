@@ -7,25 +7,41 @@ use crate::instruction::mount::MountProblem;
 use crate::source::{Source, Span};
 use crate::suggest::nearest;
 
-/// A problem and its place.
+/// What may know how it can be mended.
+pub trait Mend: fmt::Display {
+    /// How to mend it, where there is more to say than the message does.
+    fn mend(&self) -> Option<String>;
+}
+
+/// A problem and its place in a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error {
-    pub problem: Problem,
+pub struct Located<P> {
+    pub problem: P,
     pub span: Span,
 }
 
-impl Error {
-    pub(crate) fn new(problem: Problem, span: Span) -> Self {
+/// What the parser and the expansion find.
+pub type Error = Located<Problem>;
+
+impl<P> Located<P> {
+    pub fn new(problem: P, span: Span) -> Self {
         Self { problem, span }
     }
 
+    /// As a problem of another kind in the same place.
+    pub fn map<Q>(self, change: impl FnOnce(P) -> Q) -> Located<Q> {
+        Located { problem: change(self.problem), span: self.span }
+    }
+}
+
+impl<P: Mend> Located<P> {
     /// The message with file, line, source line, caret and mend.
     pub fn render(&self, source: &Source) -> String {
         source.render(self.span, &self.problem.to_string(), self.problem.mend().as_deref())
     }
 }
 
-impl fmt::Display for Error {
+impl<P: Mend> fmt::Display for Located<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.problem.fmt(formatter)?;
         match self.problem.mend() {
@@ -35,7 +51,7 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl<P: Mend + fmt::Debug> std::error::Error for Located<P> {}
 
 /// Names of every instruction, in capitals.
 pub(crate) const INSTRUCTIONS: [&str; 18] = [
@@ -118,9 +134,8 @@ pub enum Problem {
     Expand(#[from] ExpandProblem),
 }
 
-impl Problem {
-    /// How to mend it, where there is more to say than the message does.
-    pub fn mend(&self) -> Option<String> {
+impl Mend for Problem {
+    fn mend(&self) -> Option<String> {
         let did_you_mean = |name: &str, prefix: &str| format!("did you mean {prefix}{name}?");
         match self {
             Self::NotUtf8 { .. } => Some("save the file as UTF-8".to_owned()),

@@ -27,12 +27,12 @@ pub use ast::{
 };
 pub use directive::Directives;
 pub use duration::{format_duration, parse_duration};
-pub use error::{Error, Problem};
+pub use error::{Error, Located, Mend, Problem};
 pub use expand::{ExpandProblem, Expander, Expansion, Variables};
 pub use ignore::{IgnoreFile, IgnoreProblem, clean_path, ignore_file_names};
 pub use instruction::mount::{Mount, MountProblem};
 pub use parser::{parse, parse_trigger};
-pub use scope::{Environment, GlobalScope, PROXY_ARGUMENTS, StageScope, proxy_environment};
+pub use scope::{Environment, GLOBAL_ARGUMENTS, GlobalScope, PROXY_ARGUMENTS, StageScope, proxy_environment};
 pub use source::{Position, Source, Span, Spanned};
 pub use suggest::nearest;
 pub use wildcard::{Wildcard, WildcardProblem, has_wildcards};

@@ -27,6 +27,21 @@ pub const PROXY_ARGUMENTS: [&str; 10] = [
     "all_proxy",
 ];
 
+/// Arguments that `FROM` sees without their being declared, and that the user may set.
+pub const GLOBAL_ARGUMENTS: [&str; 11] = [
+    "BUILDPLATFORM",
+    "BUILDOS",
+    "BUILDOSVERSION",
+    "BUILDARCH",
+    "BUILDVARIANT",
+    "TARGETPLATFORM",
+    "TARGETOS",
+    "TARGETOSVERSION",
+    "TARGETARCH",
+    "TARGETVARIANT",
+    "TARGETSTAGE",
+];
+
 /// The proxy variables that `RUN` gets for the given build arguments: each in capitals and in small letters, as
 /// programs read one or the other.
 pub fn proxy_environment(build_args: &BTreeMap<String, String>) -> Vec<(String, String)> {

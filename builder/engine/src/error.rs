@@ -25,6 +25,9 @@ pub enum EngineError {
     /// An option of the build cannot be honoured.
     #[error("{option} {reason}")]
     Option { option: &'static str, reason: String },
+    /// Warnings, in a build that takes them for errors.
+    #[error("{}; --strict makes that an error", .0.join("; "))]
+    Warnings(Vec<String>),
     /// A base image cannot be had.
     #[error("{dockerfile}:{line}: the image {reference} cannot be used: {problem}{hint}")]
     BaseImage { dockerfile: String, line: usize, reference: String, problem: Box<ImageProblem>, hint: String },

@@ -60,6 +60,8 @@ pub struct BuildRequest {
     pub annotations: BTreeMap<String, String>,
     /// The image's platform; that of this machine if not given.
     pub platform: Option<Platform>,
+    /// Fails before the first step if there is anything to warn of.
+    pub strict: bool,
     /// Executes every step, whatever earlier builds did.
     pub no_cache: bool,
     /// Asks registries for base images even if the local store has an image of the name.
@@ -84,6 +86,7 @@ impl BuildRequest {
             labels: BTreeMap::new(),
             annotations: BTreeMap::new(),
             platform: None,
+            strict: false,
             no_cache: false,
             pull: false,
             reproducibility: Reproducibility::default(),

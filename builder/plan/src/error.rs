@@ -1,43 +1,13 @@
 //! Why a Dockerfile cannot be planned, where, and how to mend it.
 
-use std::fmt;
-
-use builder_dockerfile::{Source, Span, nearest};
+use builder_dockerfile::{Located, Mend, nearest};
 
 /// A problem and its place in the Dockerfile.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error {
-    pub problem: Problem,
-    pub span: Span,
-}
+pub type Error = Located<Problem>;
 
-impl Error {
-    pub(crate) fn new(problem: Problem, span: Span) -> Self {
-        Self { problem, span }
-    }
-
-    /// The message with file, line, source line, caret and mend.
-    pub fn render(&self, source: &Source) -> String {
-        source.render(self.span, &self.problem.to_string(), self.problem.mend().as_deref())
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problem.fmt(formatter)?;
-        match self.problem.mend() {
-            Some(mend) => write!(formatter, ": {mend}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<builder_dockerfile::Error> for Error {
-    fn from(error: builder_dockerfile::Error) -> Self {
-        Self::new(Problem::Dockerfile(error.problem), error.span)
-    }
+/// A problem that the parser or the expansion found.
+pub(crate) fn of_dockerfile(error: builder_dockerfile::Error) -> Error {
+    error.map(Problem::Dockerfile)
 }
 
 /// What is wrong.
@@ -80,9 +50,8 @@ pub enum Problem {
     Trigger { trigger: String, message: String },
 }
 
-impl Problem {
-    /// How to mend it, where there is more to say than the message does.
-    pub fn mend(&self) -> Option<String> {
+impl Mend for Problem {
+    fn mend(&self) -> Option<String> {
         match self {
             Self::Dockerfile(problem) => problem.mend(),
             Self::UnknownTarget { name, names } => match nearest(name, names.iter().map(String::as_str)) {

@@ -99,9 +99,10 @@ impl Graph<'_> {
         self.stages().iter().filter_map(|stage| Some(stage.from.name.as_ref()?.value.as_str()))
     }
 
-    /// The last stage of a name among those before `end`.
+    /// The last stage of a name, in whatever case, among those before `end`.
     fn stage_named(&self, name: &str, end: usize) -> Option<usize> {
-        let named = |stage: &Stage| stage.from.name.as_ref().is_some_and(|own| own.value == name);
+        let is_name = |own: &Text| own.value.eq_ignore_ascii_case(name);
+        let named = |stage: &Stage| stage.from.name.as_ref().is_some_and(is_name);
         self.stages().iter().take(end).rposition(named)
     }
 
@@ -110,7 +111,7 @@ impl Graph<'_> {
         let Some(name) = name else {
             return Ok(count - 1);
         };
-        self.stage_named(&name.to_ascii_lowercase(), count).ok_or_else(|| {
+        self.stage_named(name, count).ok_or_else(|| {
             let names = self.names().map(str::to_owned).collect();
             Error::new(Problem::UnknownTarget { name: name.to_owned(), names }, Span::default())
         })
@@ -136,7 +137,7 @@ impl Graph<'_> {
         if name.is_empty() {
             return Err(Error::new(Problem::BlankBase { written: image.value.clone() }, image.span));
         }
-        if let Some(earlier) = self.stage_named(&name.to_ascii_lowercase(), index) {
+        if let Some(earlier) = self.stage_named(&name, index) {
             return Ok(Base::Stage(StageId(earlier)));
         }
         if name == SCRATCH {
@@ -211,14 +212,13 @@ impl Graph<'_> {
             return Err(Error::new(Problem::FromVariable, from.span));
         }
         let count = self.stages().len();
-        let named = from.value.to_ascii_lowercase();
         let stage = match from.value.parse::<usize>() {
             Ok(number) if number >= count => {
                 return Err(Error::new(Problem::StageIndex { index: number, count }, from.span));
             }
             Ok(number) => Some(number),
             // An earlier stage hides a later one of the same name.
-            Err(_) => self.stage_named(&named, index).or_else(|| self.stage_named(&named, count)),
+            Err(_) => self.stage_named(&from.value, index).or_else(|| self.stage_named(&from.value, count)),
         };
         match stage {
             Some(found) if found < index => Ok(CopyFrom::Stage(StageId(found))),
@@ -277,9 +277,9 @@ impl Graph<'_> {
         let base = self.stage_named(&stage.from.image.value, index);
         let copies = stage.instructions.iter().filter_map(|instruction| match &instruction.kind {
             InstructionKind::Copy(copy) => {
-                let from = copy.from.as_ref()?.value.to_ascii_lowercase();
+                let from = &copy.from.as_ref()?.value;
                 let number = from.parse::<usize>().ok().filter(|number| *number < count);
-                number.or_else(|| self.stage_named(&from, index)).or_else(|| self.stage_named(&from, count))
+                number.or_else(|| self.stage_named(from, index)).or_else(|| self.stage_named(from, count))
             }
             _ => None,
         });

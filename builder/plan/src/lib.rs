@@ -18,7 +18,7 @@ pub use error::{Error, Problem};
 pub use graph::{Base, CopyFrom, ImageUse, StageId};
 pub use key::{StepKey, base_key, copy_key, run_key, workdir_key};
 pub use platform::{normalized, parse_platform};
-pub use request::{BaseImages, Outcome, Plan, PlannedStage, Request, plan};
+pub use request::{BaseImages, Outcome, Plan, PlannedStage, Request, UnusedArgument, plan};
 pub use step::{
     Chmod, CopyFile, CopyPath, CopyStep, Ownership, Principal, Proxies, RunFile, RunStep, Step, StepKind,
     WorkdirStep,

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use builder_dockerfile::{Dockerfile, Expander, GlobalScope, InstructionKind, PROXY_ARGUMENTS, Source};
+use builder_dockerfile::{
+    Dockerfile, Expander, GLOBAL_ARGUMENTS, GlobalScope, Instruction, InstructionKind, PROXY_ARGUMENTS,
+    Source, nearest,
+};
 use registry_types::{ImageReference, Platform};
 
 use crate::config::ImageConfig;
 use crate::dispatch::{Dispatcher, StageState};
-use crate::error::Error;
+use crate::error::{Error, of_dockerfile};
 use crate::graph::{Base, CopyFrom, Draft, Graph, ImageUse, StageId};
 use crate::platform::normalized;
 use crate::step::{Step, StepKind};
@@ -74,8 +77,16 @@ pub enum Outcome {
 pub struct Plan {
     /// The stages the target needs, each behind those it needs; the target is the last.
     pub stages: Vec<PlannedStage>,
-    /// Build arguments that no `ARG` declares.
-    pub unused_build_args: Vec<String>,
+    /// Build arguments that no `ARG` declares and that mean nothing without one.
+    pub unused_build_args: Vec<UnusedArgument>,
+}
+
+/// A build argument that changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusedArgument {
+    pub name: String,
+    /// The `ARG` that may have been meant.
+    pub near: Option<String>,
 }
 
 impl Plan {
@@ -134,7 +145,7 @@ pub fn plan(request: &Request<'_>, known: &BaseImages) -> Result<Outcome, Error>
     let mut global = GlobalScope::new(&build, &target_platform, target_name, request.build_args.clone());
     for instruction in &file.global_args {
         if let InstructionKind::Arg(arg) = &instruction.kind {
-            global.declare(arg, &expander)?;
+            global.declare(arg, &expander).map_err(of_dockerfile)?;
         }
     }
     let graph = Graph { request, global: &global, expander, target_platform: &target_platform };
@@ -144,6 +155,9 @@ pub fn plan(request: &Request<'_>, known: &BaseImages) -> Result<Outcome, Error>
         return Ok(Outcome::Wants(wants));
     }
 
+    // Also of stages that are not needed: whoever gives an argument need not know which are.
+    let written = file.global_args.iter().chain(file.stages.iter().flat_map(|stage| &stage.instructions));
+    let mut arguments: BTreeSet<String> = written.flat_map(declared).collect();
     let mut states: BTreeMap<StageId, StageState> = BTreeMap::new();
     let mut stages = Vec::with_capacity(drafts.len());
     for (id, draft) in drafts {
@@ -161,6 +175,8 @@ pub fn plan(request: &Request<'_>, known: &BaseImages) -> Result<Outcome, Error>
         let mut dispatcher = Dispatcher::new(request, &global, expander, start);
         let span = file.stages.get(id.0).map(|stage| stage.span).unwrap_or_default();
         for placed in draft.instructions {
+            // Triggers of a base image may declare further ones.
+            arguments.extend(declared(&placed.instruction));
             dispatcher.execute(placed, span)?;
         }
         let (state, steps) = dispatcher.finish();
@@ -173,7 +189,7 @@ pub fn plan(request: &Request<'_>, known: &BaseImages) -> Result<Outcome, Error>
     if let Some(stage) = stages.last_mut() {
         finish_target(&mut stage.config, request);
     }
-    Ok(Outcome::Ready(Plan { stages, unused_build_args: unused_build_args(request) }))
+    Ok(Outcome::Ready(Plan { stages, unused_build_args: unused_build_args(request, &arguments) }))
 }
 
 type Needed = (BTreeMap<StageId, Draft>, Vec<ImageUse>);
@@ -218,22 +234,29 @@ fn finish_target(config: &mut ImageConfig, request: &Request<'_>) {
     config.set_platform(&normalized(&platform));
 }
 
-fn unused_build_args(request: &Request<'_>) -> Vec<String> {
-    let file = request.dockerfile;
-    let instructions =
-        file.global_args.iter().chain(file.stages.iter().flat_map(|stage| &stage.instructions));
-    let declared: BTreeSet<&str> = instructions
-        .filter_map(|instruction| match &instruction.kind {
-            InstructionKind::Arg(arg) => Some(arg.definitions.iter().map(|one| one.name.value.as_str())),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    // These mean something without being declared.
+/// The names that an `ARG` declares; none of another instruction.
+fn declared(instruction: &Instruction) -> impl Iterator<Item = String> + use<'_> {
+    let definitions = match &instruction.kind {
+        InstructionKind::Arg(arg) => arg.definitions.as_slice(),
+        _ => &[],
+    };
+    definitions.iter().map(|definition| definition.name.value.clone())
+}
+
+/// Build arguments that are not in `declared` and mean nothing by themselves.
+fn unused_build_args(request: &Request<'_>, declared: &BTreeSet<String>) -> Vec<UnusedArgument> {
+    /// Fixes times, whoever reads it (reproducible-builds.org, "SOURCE_DATE_EPOCH").
+    const EPOCH: &str = "SOURCE_DATE_EPOCH";
+    /// What BuildKit's frontend is told by arguments.
+    const TOOL_PREFIX: &str = "BUILDKIT_";
     let meant = |name: &str| {
         PROXY_ARGUMENTS.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
-            || ["BUILD", "TARGET", "SOURCE_DATE_EPOCH"].iter().any(|prefix| name.starts_with(prefix))
+            || GLOBAL_ARGUMENTS.contains(&name)
+            || name == EPOCH
+            || name.starts_with(TOOL_PREFIX)
     };
     let names = request.build_args.keys();
-    names.filter(|name| !declared.contains(name.as_str()) && !meant(name)).cloned().collect()
+    let unused = names.filter(|name| !declared.contains(*name) && !meant(name));
+    let near = |name: &str| nearest(name, declared.iter().map(String::as_str)).map(str::to_owned);
+    unused.map(|name| UnusedArgument { near: near(name), name: name.clone() }).collect()
 }

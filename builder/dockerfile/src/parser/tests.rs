@@ -4,6 +4,7 @@ use super::*;
 use crate::ast::{
     CommandLine, CopySource, Healthcheck, InstructionKind, MountKind, Network, Security, Text, WarningKind,
 };
+use crate::error::Mend as _;
 use crate::instruction::mount::{Mount, MountProblem};
 
 mod fuzz;

@@ -1,12 +1,12 @@
 //! Before anything runs: reads the context and the Dockerfile, resolves every image it names, and plans.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use builder_dockerfile::{Source, WarningKind, parse};
 use builder_output::BlobFetcher;
 use builder_plan::{
-    Base, BaseImages, ImageUse, Outcome, Plan, PlannedStage, Request, StageId, StepKind, plan,
+    Base, BaseImages, ImageUse, Outcome, Plan, PlannedStage, Request, StageId, StepKind, UnusedArgument, plan,
 };
 use builder_store::checksum::StatCache;
 use futures_util::future::try_join_all;
@@ -96,11 +96,15 @@ pub(super) async fn prepare(
     let file_digests = file_digests.await?;
     let finder =
         ImageFinder { fetcher: fetcher.clone(), pull: request.pull, dockerfile: source.name().to_owned() };
-    let (plan, images) = cancel.unless(resolve(&finder, &request, &source, &host, events)).await?;
+    let warnings = Warnings::default();
+    let resolved = resolve(&finder, &request, &source, &host, events, &warnings);
+    let (plan, images) = cancel.unless(resolved).await?;
     refuse_foreign_commands(&plan, &host, source.name())?;
-    for name in &plan.unused_build_args {
-        events.warn(format!("--build-arg {name} is not used: no ARG of the Dockerfile declares it"));
+    for UnusedArgument { name, near } in &plan.unused_build_args {
+        let near = near.as_ref().map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        warnings.add(format!("--build-arg {name} is not used: no ARG of the Dockerfile declares it{near}"));
     }
+    warnings.tell(request.strict, events)?;
     let dockerfile = source.name().to_owned();
     Ok(Prepared { request, dockerfile, context, images, plan, file_digests })
 }
@@ -119,6 +123,28 @@ fn reproducibility(request: &BuildRequest) -> Result<Reproducibility> {
     }
 }
 
+/// What to warn of before the first step.
+#[derive(Debug, Default)]
+struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    fn add(&self, text: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// Tells them, or fails with them in a strict build.
+    fn tell(self, strict: bool, events: &Events) -> Result<()> {
+        let warnings = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if strict && !warnings.is_empty() {
+            return Err(EngineError::Warnings(warnings));
+        }
+        for text in warnings {
+            events.warn(text);
+        }
+        Ok(())
+    }
+}
+
 /// Plans, and finds the images whose configs the plan needs, until it needs no more; then those it copies from.
 async fn resolve(
     finder: &ImageFinder,
@@ -126,12 +152,13 @@ async fn resolve(
     source: &Source,
     host: &Platform,
     events: &Events,
+    warnings: &Warnings,
 ) -> Result<(Plan, Images)> {
     let dockerfile = parse(source).map_err(|error| EngineError::Dockerfile(error.render(source)))?;
     for warning in &dockerfile.warnings {
         let line = source.position(warning.span.start).line;
         let WarningKind::EmptyContinuation = warning.kind;
-        events.warn(format!("{}:{line}: an empty line in a continued instruction", source.name()));
+        warnings.add(format!("{}:{line}: an empty line in a continued instruction", source.name()));
     }
     let to_plan = Request {
         source,
@@ -150,7 +177,7 @@ async fn resolve(
         match outcome {
             Outcome::Ready(plan) => break plan,
             Outcome::Wants(wanted) => {
-                find_all(finder, &wanted, source, events, &mut images).await?;
+                find_all(finder, &wanted, source, events, warnings, &mut images).await?;
                 for image in &wanted {
                     if let Some(found) = images.get(&(image.reference.clone(), image.platform.clone())) {
                         known.insert(image, found.config.clone());
@@ -160,7 +187,7 @@ async fn resolve(
         }
     };
     let copied: Vec<ImageUse> = plan.stages.iter().flat_map(PlannedStage::copied_images).cloned().collect();
-    find_all(finder, &copied, source, events, &mut images).await?;
+    find_all(finder, &copied, source, events, warnings, &mut images).await?;
     Ok((plan, images))
 }
 
@@ -170,6 +197,7 @@ async fn find_all(
     wanted: &[ImageUse],
     source: &Source,
     events: &Events,
+    warnings: &Warnings,
     images: &mut Images,
 ) -> Result<()> {
     let mut missing: HashMap<_, &ImageUse> = HashMap::new();
@@ -187,8 +215,8 @@ async fn find_all(
         if !platform.satisfies(&image.platform) {
             let (name, line) = (source.name(), source.position(image.span.start).line);
             let wanted = &image.platform;
-            events
-                .warn(format!("{name}:{line}: {reference} is made for {platform} where {wanted} is wanted"));
+            warnings
+                .add(format!("{name}:{line}: {reference} is made for {platform} where {wanted} is wanted"));
         }
         events.tell(Event::BaseImage { reference, digest, local });
         Ok::<_, EngineError>((key, found))

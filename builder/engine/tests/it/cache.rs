@@ -157,6 +157,10 @@ fn a_build_argument_counts_where_it_is_declared() {
         kit.build_request(request)
     };
     with("1");
+    let mut strict = BuildRequest { strict: true, ..kit.request(dockerfile) };
+    strict.build_args.insert("VERSIN".to_owned(), "x".to_owned());
+    let error = kit.try_build(strict).err().unwrap().to_string();
+    assert!(error.contains("VERSIN") && error.contains("did you mean VERSION?"), "{error}");
     let built = with("2");
     assert_eq!(built.outcomes(), [StepOutcome::Cached, StepOutcome::Done]);
     assert_eq!(built.files().content("version"), "2\n");

@@ -5,13 +5,13 @@ use builder_dockerfile::{Arg, CommandLine, Healthcheck as Check, KeyValue, Text}
 use super::{Dispatcher, absolute};
 use crate::config::Healthcheck;
 use crate::dispatch::{port, signal};
-use crate::error::{Error, Problem};
+use crate::error::{Error, Problem, of_dockerfile};
 use crate::step::{StepKind, WorkdirStep};
 use crate::text;
 
 impl Dispatcher<'_> {
     pub(super) fn arg(&mut self, arg: &Arg) -> Result<(), Error> {
-        let declared = self.state.scope.declare(arg, self.global, &self.expander)?;
+        let declared = self.state.scope.declare(arg, self.global, &self.expander).map_err(of_dockerfile)?;
         let listed: Vec<String> = declared
             .into_iter()
             .map(|(name, value)| match value {

@@ -7,7 +7,7 @@ use builder_dockerfile::{
 };
 
 use super::{Dispatcher, expand_error};
-use crate::error::Error;
+use crate::error::{Error, of_dockerfile};
 use crate::step::{Proxies, RunFile, RunStep};
 
 /// Where a here-document that is a program of its own is put.
@@ -109,7 +109,7 @@ impl Dispatcher<'_> {
             |value: &str| self.expander.word(value, &self.state.scope).map(|expansion| expansion.text);
         let resolved = Mount::resolve(mount, expand).map_err(|error| match error.problem {
             builder_dockerfile::Problem::Expand(problem) => expand_error(problem, mount.span),
-            _ => error.into(),
+            _ => of_dockerfile(error),
         })?;
         Ok(resolved.kind)
     }

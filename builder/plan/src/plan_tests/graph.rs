@@ -76,7 +76,7 @@ fn bad_references() {
         failure(later),
         (Problem::LaterStage { name: "late".to_owned(), line: 3 }, "--from=late".to_owned())
     );
-    let cycle = "FROM a AS x\nCOPY --from=z / /\nFROM x AS y\nFROM b AS z\nCOPY --from=y / /\n";
+    let cycle = "FROM a AS x\nCOPY --from=Z / /\nFROM X AS y\nFROM b AS z\nCOPY --from=y / /\n";
     let names = ["x", "z", "y", "x"].map(str::to_owned).to_vec();
     assert_eq!(failure(cycle).0, Problem::Cycle { names });
     assert_eq!(failure("FROM $X\n").0, Problem::BlankBase { written: "$X".to_owned() });
@@ -137,10 +137,15 @@ fn triggers_of_a_stage_run_in_its_children_only() {
 
 #[test]
 fn unused_build_arguments_are_listed() {
-    let build = Build::new("ARG G\nFROM scratch\nARG S\n")
-        .arg("G", "1")
-        .arg("S", "1")
-        .arg("X", "1")
-        .arg("http_proxy", "1");
-    assert_eq!(build.plan().unused_build_args, ["X"]);
+    let build = Build::new("ARG GLOBAL\nFROM scratch AS unneeded\nARG OTHER\nFROM base\nARG STAGE\n")
+        .trigger("ARG TRIGGER");
+    let given = ["GLOBAL", "OTHER", "STAGE", "TRIGGER", "http_proxy", "TARGETARCH", "SOURCE_DATE_EPOCH"];
+    let unused = ["BUILD_DATE", "STAGES", "TARGET_ENVIRONMENT"];
+    let build = given.iter().chain(&unused).fold(build, |build, name| build.arg(name, "1"));
+    let build = build.arg("BUILDKIT_SYNTAX", "1");
+    let expected = unused.map(|name| UnusedArgument {
+        name: name.to_owned(),
+        near: (name == "STAGES").then(|| "STAGE".to_owned()),
+    });
+    assert_eq!(build.plan().unused_build_args, expected);
 }

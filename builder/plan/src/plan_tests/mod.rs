@@ -6,13 +6,13 @@ mod steps;
 
 use std::collections::BTreeMap;
 
-use builder_dockerfile::{Source, parse};
+use builder_dockerfile::{Mend as _, Source, parse};
 use registry_types::Platform;
 
 use crate::config::ImageConfig;
 use crate::error::{Error, Problem};
 use crate::graph::{Base, CopyFrom, StageId};
-use crate::request::{BaseImages, Outcome, Plan, Request, plan};
+use crate::request::{BaseImages, Outcome, Plan, Request, UnusedArgument, plan};
 use crate::step::{CopyStep, RunStep, StepKind};
 
 /// A build of a Dockerfile in which every image has the same config.
