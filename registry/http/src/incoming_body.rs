@@ -60,9 +60,14 @@ impl Body for IncomingBody {
         this.waits = false;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-            this.received.fetch_add(length, Ordering::Relaxed);
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.received.fetch_add(length, Ordering::Relaxed);
+            }
+            // A chunked body does not tell its end by itself.
+            Poll::Ready(Some(Err(_)) | None) => this.body = None,
+            Poll::Pending => {}
         }
         frame
     }

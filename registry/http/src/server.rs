@@ -91,12 +91,15 @@ pub async fn serve<M: Metadata, B: BlobStore>(
             },
             () = stop.cancelled() => break,
         };
-        // A proxy speaks for everybody, so no share of the places is its own.
-        let peer_place = if proxies.trust(peer.ip()) { None } else { Some(peers.enter(peer.ip())) };
-        if let Some(None) = peer_place {
-            tracing::debug!(%peer, "closed at once: this address has its share of all connections");
-            continue;
-        }
+        let peer_place = match peers.enter(peer.ip()) {
+            Some(place) => Some(place),
+            // It speaks for everybody, so no share of the places is its own.
+            None if proxies.trust(peer.ip()) => None,
+            None => {
+                tracing::debug!(%peer, "closed at once: this address has its share of all connections");
+                continue;
+            }
+        };
         let protocols = Protocols {
             tls: tls.as_ref().map(|tls| tls.config.borrow().clone()),
             tls_required: tls.as_ref().is_some_and(|tls| tls.required),
