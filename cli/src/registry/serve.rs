@@ -1,7 +1,10 @@
 //! `slipway registry serve`
 
 use registry_server::{AuthMode, Config, Overrides, Server, client_instructions};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,8 +22,10 @@ pub(crate) async fn run(arguments: Serve) -> Result<(), Failure> {
     }
     let server = Server::prepare(config).await?;
     announce(&server);
-    let stop = stop_on_signal()?;
+    let stop = CancellationToken::new();
+    let signals = stop_on_signal(stop.clone())?;
     server.serve(stop).await;
+    signals.abort();
     tracing::info!("stopped; every acknowledged write is on disk");
     Ok(())
 }
@@ -114,14 +119,12 @@ fn announce(server: &Server) {
     }
 }
 
-/// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once.
-fn stop_on_signal() -> Result<CancellationToken, Failure> {
+/// Cancels `stop` on SIGTERM or SIGINT. A second signal ends the process at once.
+fn stop_on_signal(stop: CancellationToken) -> Result<JoinHandle<()>, Failure> {
     let listen =
         |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot listen for signals: {error}")));
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let stop = CancellationToken::new();
-    let asked = stop.clone();
-    tokio::spawn(async move {
+    Ok(tokio::spawn(async move {
         for last in [false, true] {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -131,8 +134,7 @@ fn stop_on_signal() -> Result<CancellationToken, Failure> {
                 std::process::exit(130);
             }
             tracing::info!("stopping: requests in hand are finished; a second signal ends at once");
-            asked.cancel();
+            stop.cancel();
         }
-    });
-    Ok(stop)
+    }))
 }
