@@ -1,11 +1,11 @@
 //! `slipway builder ...`
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum};
 use registry_types::{ImageReference, Platform};
 
-use super::{ClientOptions, OutputFormat};
+use super::{ClientOptions, OutputFormat, units};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BuilderCommand {
@@ -34,6 +34,54 @@ CI_REGISTRY_PASSWORD, DOCKER_AUTH_CONFIG, and the files and helpers of docker an
         #[command(flatten)]
         storage: StorageOption,
     },
+    /// Remove what earlier builds left, longest unused first, down to a size or an age
+    #[command(after_help = "\
+Examples:
+  slipway builder prune --keep-storage 20GB
+  slipway builder prune --older-than 7d --dry-run
+  slipway builder prune --all
+
+With both limits, what goes beyond either is removed. Images with a name stay whatever the limits are; --all takes
+them, too. No build may use the store meanwhile.")]
+    Prune(Prune),
+    /// Say what the store holds, and how much of it prune could free
+    #[command(
+        visible_alias = "df",
+        after_help = "\
+Examples:
+  slipway builder usage
+  slipway builder usage --output json"
+    )]
+    Usage(UsageOptions),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("limits").required(true).multiple(true))]
+pub(crate) struct Prune {
+    /// Keep this much, for example 20GB; KB, MB, GB count in thousands, KiB, MiB, GiB in 1024s
+    #[arg(long, value_name = "SIZE", group = "limits", value_parser = units::size)]
+    pub(crate) keep_storage: Option<u64>,
+    /// Remove what was not used for so long, for example 36h, 7d or 2w
+    #[arg(long, value_name = "DURATION", group = "limits", value_parser = units::age)]
+    pub(crate) older_than: Option<Duration>,
+    /// Remove everything, images with a name as well
+    #[arg(long, group = "limits", conflicts_with_all = ["keep_storage", "older_than"])]
+    pub(crate) all: bool,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: OutputFormat,
+    #[command(flatten)]
+    pub(crate) storage: StorageOption,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageOptions {
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) output: OutputFormat,
+    #[command(flatten)]
+    pub(crate) storage: StorageOption,
 }
 
 /// Where the builder keeps layers, snapshots and named images.
@@ -83,9 +131,12 @@ pub(crate) struct BuildOptions {
     /// Stage to build [default: the last one]
     #[arg(long, value_name = "STAGE")]
     pub(crate) target: Option<String>,
-    /// Value of an ARG; without a value it is taken from the environment; may be repeated
+    /// Value of an ARG; without a value it is taken from the environment, which must have it; may be repeated
     #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
     pub(crate) build_args: Vec<String>,
+    /// Take warnings about the Dockerfile and the command line, such as a --build-arg that no ARG declares, for errors
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Label of the image; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub(crate) labels: Vec<String>,

@@ -2,6 +2,7 @@
 
 mod builder;
 mod registry;
+mod units;
 
 pub(crate) use builder::*;
 pub(crate) use registry::*;

@@ -5,6 +5,7 @@ mod outcome;
 mod progress;
 mod request;
 mod signals;
+mod storage;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -32,6 +33,8 @@ pub(crate) fn run(command: BuilderCommand) -> Result<(), Failure> {
         BuilderCommand::Build(arguments) => run_build(namespace, arguments),
         BuilderCommand::Push(arguments) => run_push(namespace, arguments),
         BuilderCommand::Probe { storage } => probe(namespace, &storage),
+        BuilderCommand::Prune(arguments) => storage::prune(namespace, &arguments),
+        BuilderCommand::Usage(arguments) => storage::usage(namespace, &arguments),
     }
 }
 
@@ -76,7 +79,7 @@ fn execute(
     for note in &namespace.notes {
         display.note(note);
     }
-    let store = open_store(namespace, &options.storage)?;
+    let store = Arc::new(open_store(namespace, &options.storage)?);
     let cancel = Cancel::new().map_err(failed)?;
     let signals = SignalWatch::start(&cancel).map_err(failed)?;
     let outcome = runtime()?.block_on(async {
@@ -97,23 +100,24 @@ fn execute(
     outcome::print(options.format, &finished)
 }
 
-fn open_store(namespace: &BuilderNamespace, storage: &StorageOption) -> Result<Arc<Store>, Failure> {
+fn open_store(namespace: &BuilderNamespace, storage: &StorageOption) -> Result<Store, Failure> {
     let place: Option<PathBuf> = storage.storage.clone().or_else(|| default_storage(namespace.privilege));
     let place = place.ok_or_else(|| {
         Failure::Usage("there is no home folder to keep images in: name a folder with --storage".to_owned())
     })?;
-    Ok(Arc::new(Store::open(&place).map_err(failed)?))
+    Store::open(&place).map_err(failed)
 }
 
 fn probe(namespace: &BuilderNamespace, storage: &StorageOption) -> Result<(), Failure> {
-    let store = open_store(namespace, storage)?;
+    let store = Arc::new(open_store(namespace, storage)?);
     let readiness = runtime()?.block_on(async {
         let client = client_builder(&ClientOptions::default(), Credentials::none()).build()?;
         let fetcher = BlobFetcher::new(store, client, builder_engine::Events::none().for_outputs());
         NativeEngine::new(fetcher).probe().await.map_err(|error| failure(&error))
     })?;
     println!("{}", readiness.description);
-    for note in namespace.notes.iter().chain(&readiness.notes) {
+    // Those of the namespace are among them.
+    for note in &readiness.notes {
         println!("note: {note}");
     }
     Ok(())
@@ -131,7 +135,9 @@ fn failure(error: &EngineError) -> Failure {
         message.push_str(line);
     }
     match error {
-        EngineError::Dockerfile(_) | EngineError::Option { .. } => Failure::Usage(message),
+        EngineError::Dockerfile(_) | EngineError::Option { .. } | EngineError::Warnings(_) => {
+            Failure::Usage(message)
+        }
         other => match other.registry_error() {
             Some(told) => Failure::of_registry(told, message),
             None => Failure::Failed(message),

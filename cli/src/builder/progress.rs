@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io::{IsTerminal, Write},
     sync::{Arc, Mutex, PoisonError},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use builder_engine::{Event, Events, OutputEvent, StepId, StepOutcome};
@@ -14,6 +14,12 @@ use crate::arguments::ProgressChoice;
 
 /// Longest instruction shown in a line, in characters; the Dockerfile has the rest.
 const SHOWN_INSTRUCTION: usize = 100;
+
+/// Most warnings that are told again at the end: more would scroll by once more.
+const REPEATED_WARNINGS: usize = 20;
+
+/// How often a bar of the live view moves: fast enough to look alive, slow enough to cost nothing.
+const TICK: Duration = Duration::from_millis(120);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
@@ -35,6 +41,8 @@ struct State {
     bars: MultiProgress,
     steps: HashMap<StepId, (String, Option<ProgressBar>)>,
     section: Option<&'static str>,
+    /// Told once more at the end, when they have scrolled by.
+    warnings: Vec<String>,
 }
 
 impl Display {
@@ -55,6 +63,7 @@ impl Display {
             bars,
             steps: HashMap::new(),
             section: None,
+            warnings: Vec::new(),
         })))
     }
 
@@ -68,12 +77,15 @@ impl Display {
         self.with(|state| state.line(&format!("note: {text}")));
     }
 
-    /// Ends sections and bars.
+    /// Ends sections and bars, and repeats the warnings.
     pub(super) fn close(&self) {
         self.with(|state| {
             state.section(None);
             for (_, bar) in state.steps.values() {
                 bar.iter().for_each(ProgressBar::finish_and_clear);
+            }
+            for text in std::mem::take(&mut state.warnings) {
+                state.line(&format!("warning: {text}"));
             }
         });
     }
@@ -87,7 +99,12 @@ impl State {
     fn show(&mut self, event: Event) {
         match event {
             Event::Isolation { reason } => self.line(&format!("isolation: {reason}")),
-            Event::Warning { text } => self.line(&format!("warning: {text}")),
+            Event::Warning { text } => {
+                self.line(&format!("warning: {text}"));
+                if self.warnings.len() < REPEATED_WARNINGS {
+                    self.warnings.push(text);
+                }
+            }
             Event::BaseImage { reference, digest, local } => {
                 let place = if local { " (local)" } else { "" };
                 self.line(&format!("base image {reference}{place} {digest}"));
@@ -154,7 +171,7 @@ impl State {
                 bar.set_style(style);
             }
             bar.set_message(label.clone());
-            bar.enable_steady_tick(std::time::Duration::from_millis(120));
+            bar.enable_steady_tick(TICK);
             bar
         });
         if bar.is_none() {

@@ -69,6 +69,11 @@ impl Images {
         Ok(found)
     }
 
+    /// Takes every name away.
+    pub(super) fn clear(&self) -> Result<()> {
+        self.change(Vec::clear)
+    }
+
     /// All names with their manifests, sorted by name.
     pub fn list(&self) -> Result<BTreeMap<String, Descriptor>> {
         let manifests = self.read()?.manifests;

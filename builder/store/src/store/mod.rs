@@ -5,6 +5,7 @@
 
 mod content;
 mod files;
+mod holdings;
 mod images;
 mod layers;
 mod prune;
@@ -14,6 +15,7 @@ mod snapshots;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,7 @@ pub use layers::{LayerOptions, LayerToUnpack, write_layer};
 pub use prune::{PruneLimits, PruneReport};
 pub use snapshots::{MAX_CHAIN, Snapshot, SnapshotId, Snapshots, Upper};
 pub use steps::{StepLayer, StepRecord, StepRecords};
+pub use usage::{Usage, UsagePart};
 
 use crate::error::{At as _, Result};
 use files::FileLock;
