@@ -9,6 +9,7 @@ mod sqlite;
 pub mod suite;
 mod traits;
 
+pub(crate) use records::later;
 pub use records::*;
 pub use sqlite::{SqliteMetadata, SqliteOptions};
 pub use traits::*;

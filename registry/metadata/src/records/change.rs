@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use registry_types::RepositoryName;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 /// How long what was pushed, mounted or asked for is kept from collection though nothing refers to it, unless
 /// configured: the time a slow client may take from its first layer to its manifest.
@@ -32,8 +32,14 @@ impl Change {
 
     /// The end of the lease that begins with the change.
     pub fn leased_until(&self) -> OffsetDateTime {
-        self.now + self.lease
+        later(self.now, self.lease)
     }
+}
+
+/// `time` plus `duration`, or the last time there is: a configured duration may be as long as it likes.
+pub(crate) fn later(time: OffsetDateTime, duration: Duration) -> OffsetDateTime {
+    let last = PrimitiveDateTime::MAX.assume_utc();
+    time::Duration::try_from(duration).ok().and_then(|duration| time.checked_add(duration)).unwrap_or(last)
 }
 
 /// Something to tell the endpoints.

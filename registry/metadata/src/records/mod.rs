@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
+pub(crate) use self::change::later;
 pub use self::{change::*, collection::*, counts::*, events::*, policies::*, rows::*};
 
 /// A blob as one repository sees it.

@@ -16,10 +16,10 @@ use crate::{
     ReferrersRequest, RuleRecord, TagRecord, UploadMetadata, UploadProgress, UploadRecord,
 };
 
-type Answer<T> = Result<T, MetadataError>;
+pub(super) type Answer<T> = Result<T, MetadataError>;
 
 impl SqliteMetadata {
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {
@@ -27,7 +27,7 @@ impl SqliteMetadata {
     }
 
     /// A write of what only the serving process may change, with `bytes` of content.
-    async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         bytes: usize,
         work: impl FnOnce(&Connection, &mut Changes) -> Answer<T> + Send + 'static,
@@ -58,7 +58,7 @@ impl SqliteMetadata {
     }
 
     /// A write of accounts or rules, which any process may make.
-    async fn write_shared<T: Send + 'static>(
+    pub(super) async fn write_shared<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Answer<T> + Send + 'static,
     ) -> Answer<T> {

@@ -8,23 +8,29 @@
 //!   without asking the database, so the server sees such a change with the next request.
 
 mod accounts;
+mod background;
 mod blobs;
 mod cache;
+mod collection;
 mod columns;
 mod connection;
+mod counters;
 mod error;
 mod events;
+mod explanation;
 mod manifest_rows;
 mod manifests;
 mod metadata;
 mod queue;
 mod readers;
 mod referrers;
+mod removals;
 mod repositories;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod verdicts;
 mod worker;
 mod writer;
 

@@ -3,6 +3,7 @@
 mod cost;
 mod faults;
 mod files;
+mod plans;
 mod sharing;
 
 use std::{sync::mpsc, time::Duration};

@@ -15,6 +15,8 @@
 
 pub mod accounts;
 pub mod blobs;
+pub mod collection;
+pub mod collection_model;
 pub mod concurrency;
 pub mod listings;
 pub mod manifests;
@@ -61,6 +63,11 @@ macro_rules! metadata_suite {
             blobs: a_blob_is_seen_only_where_it_is_linked, linking_ends_its_upload,
                 a_blob_is_mounted_only_from_where_it_is, an_unlinked_blob_is_gone_and_its_manifests_stay,
                 a_blob_of_another_size_is_refused;
+            collection: a_blob_goes_when_nothing_names_it_and_its_lease_is_over,
+                bytes_are_removed_once_and_only_if_nobody_came_back, untagged_manifests_stay_or_go_by_policy,
+                an_index_keeps_its_children_and_a_subject_its_referrers,
+                a_batch_is_bounded_and_the_next_goes_on, a_dry_run_says_why_and_changes_nothing,
+                an_explanation_names_the_chain_that_holds;
             concurrency: one_of_many_tag_writers_wins_whole, acknowledged_writes_are_seen_by_later_reads,
                 a_failing_write_leaves_the_others_alone, deletes_and_pushes_at_once_leave_no_mixture;
             listings: tags_are_paged_in_byte_order, repositories_are_paged_in_byte_order,
@@ -81,6 +88,11 @@ macro_rules! metadata_suite {
         #[test]
         fn any_sequence_of_operations_agrees_with_the_model() {
             $crate::suite::model::run($open);
+        }
+
+        #[test]
+        fn collection_takes_what_it_may_and_nothing_else() {
+            $crate::suite::collection_model::run($open);
         }
     };
     (@cases $open:expr; $($module:ident: $($case:ident),+;)+) => {

@@ -32,11 +32,23 @@ type Answer<T> = Result<T, MetadataError>;
 
 /// A metadata store.
 pub trait Metadata:
-    BlobMetadata + ManifestMetadata + ListingMetadata + UploadMetadata + AccountMetadata + HealthMetadata
+    BlobMetadata
+    + ManifestMetadata
+    + ListingMetadata
+    + UploadMetadata
+    + AccountMetadata
+    + HealthMetadata
+    + CollectionMetadata
 {
 }
 
 impl<M> Metadata for M where
-    M: BlobMetadata + ManifestMetadata + ListingMetadata + UploadMetadata + AccountMetadata + HealthMetadata
+    M: BlobMetadata
+        + ManifestMetadata
+        + ListingMetadata
+        + UploadMetadata
+        + AccountMetadata
+        + HealthMetadata
+        + CollectionMetadata
 {
 }
