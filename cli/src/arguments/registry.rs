@@ -43,6 +43,9 @@ pub(crate) struct Serve {
     /// URL under which clients reach the registry
     #[arg(long, value_name = "URL")]
     pub(crate) external_url: Option<String>,
+    /// Reverse proxy whose X-Forwarded headers are believed: an address or a network, as often as wanted
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) trusted_proxy: Vec<String>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "SLIPWAY_REGISTRY_CONFIG")]
     pub(crate) config: Option<PathBuf>,

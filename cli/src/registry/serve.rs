@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     arguments::{AuthChoice, Serve},
-    failure::Failure,
+    failure::{Failure, exit_code_of_signal},
 };
 
 pub(crate) async fn run(arguments: Serve) -> Result<(), Failure> {
@@ -63,6 +63,8 @@ fn overrides(arguments: &Serve) -> Result<Overrides, Failure> {
     overrides.set("data", text(&arguments.data)?);
     overrides.set("listen", arguments.listen.clone());
     overrides.set("external_url", arguments.external_url.clone());
+    let proxies = &arguments.trusted_proxy;
+    overrides.set("trusted_proxies", (!proxies.is_empty()).then(|| proxies.clone()));
     overrides.set("tls.certificate", text(&arguments.tls_cert)?);
     overrides.set("tls.key", text(&arguments.tls_key)?);
     overrides.set("tls.self_signed", arguments.tls.map(|_| true));
@@ -126,12 +128,12 @@ fn stop_on_signal(stop: CancellationToken) -> Result<JoinHandle<()>, Failure> {
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     Ok(tokio::spawn(async move {
         for last in [false, true] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            let kind = tokio::select! {
+                _ = terminate.recv() => SignalKind::terminate(),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+            };
             if last {
-                std::process::exit(130);
+                std::process::exit(i32::from(exit_code_of_signal(kind)));
             }
             tracing::info!("stopping: requests in hand are finished; a second signal ends at once");
             stop.cancel();
