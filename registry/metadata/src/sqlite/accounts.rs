@@ -1,7 +1,7 @@
 //! Accounts and rules. Another process may change them while the server runs, so they are read from the database
-//! each time; rules are kept with the revision they were read at, which every change by anyone raises.
+//! each time; rules are kept as long as nobody changes them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use registry_types::{AccessRule, AccountKind, AccountName, ActionSet, Subject};
 use rusqlite::{
@@ -9,14 +9,11 @@ use rusqlite::{
     types::{FromSql, FromSqlError, FromSqlResult, ValueRef},
 };
 
-use super::columns::{TextColumn, TimeColumn};
+use super::{
+    columns::{TextColumn, TimeColumn},
+    revisions::Revised,
+};
 use crate::{AccountRecord, MetadataError, RuleRecord};
-
-/// The rules as last read, and the revision they had.
-#[derive(Debug, Default)]
-pub(super) struct RulesCache {
-    kept: Mutex<Option<(i64, Arc<Vec<RuleRecord>>)>>,
-}
 
 struct KindColumn(AccountKind);
 
@@ -117,24 +114,14 @@ pub(super) fn delete(connection: &Connection, name: &AccountName) -> Result<bool
 /// The rules in the order they were added.
 pub(super) fn rules(
     connection: &Connection,
-    cache: &RulesCache,
+    cache: &Revised<Vec<RuleRecord>>,
 ) -> Result<Arc<Vec<RuleRecord>>, MetadataError> {
-    // One transaction: revision and rows are of the same moment.
-    let transaction = connection.unchecked_transaction()?;
-    let revision: i64 =
-        transaction.prepare_cached("SELECT revision FROM rules_revision")?.query_row([], |row| row.get(0))?;
-    if let Some((kept, rules)) = &*cache.kept.lock().unwrap_or_else(PoisonError::into_inner)
-        && *kept == revision
-    {
-        return Ok(rules.clone());
-    }
-    let rules: Vec<RuleRecord> = transaction
-        .prepare_cached("SELECT id, subject, pattern, actions FROM rules ORDER BY id")?
-        .query_map([], read_rule)?
-        .collect::<Result<_, _>>()?;
-    let rules = Arc::new(rules);
-    *cache.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some((revision, rules.clone()));
-    Ok(rules)
+    cache.read(connection, "SELECT revision FROM rules_revision", |connection| {
+        connection
+            .prepare_cached("SELECT id, subject, pattern, actions FROM rules ORDER BY id")?
+            .query_map([], read_rule)?
+            .collect()
+    })
 }
 
 fn read_rule(row: &Row<'_>) -> rusqlite::Result<RuleRecord> {

@@ -8,7 +8,7 @@ use super::{
     BlobKey, Changes,
     columns::{DigestColumn, LocationColumn, SizeColumn, TimeColumn},
     queue::{self, NO_REPOSITORY, QueueKind},
-    repositories, uploads,
+    quotas, repositories, uploads,
 };
 use crate::{BlobRecord, Change, MetadataError, NewBlob};
 
@@ -56,7 +56,7 @@ pub(super) fn link(
 ) -> Result<BlobRecord, MetadataError> {
     let (id, location) = store(connection, blob, change)?;
     let repository_id = repositories::find_or_create(connection, repository, TimeColumn(change.now))?;
-    let leased_until = link_row(connection, repository_id, id, change)?;
+    let leased_until = link_row(connection, repository_id, (id, blob.size), change)?;
     queue::put(connection, QueueKind::Link, (repository_id, id), leased_until)?;
     if let Some(upload) = upload {
         uploads::delete(connection, repository, upload)?;
@@ -112,6 +112,7 @@ pub(super) fn remove_link(
     if removed == 0 {
         return Ok(false);
     }
+    quotas::unlinked(connection, repository, blob)?;
     let linked = connection
         .prepare_cached("SELECT 1 FROM repository_blobs WHERE blob_id = ?1 LIMIT 1")?
         .exists([blob])?;
@@ -179,7 +180,7 @@ fn store(
 fn link_row(
     connection: &Connection,
     repository: i64,
-    blob: i64,
+    (blob, size): (i64, u64),
     change: &Change,
 ) -> Result<TimeColumn, MetadataError> {
     let leased_until = TimeColumn(change.leased_until());
@@ -199,5 +200,6 @@ fn link_row(
              VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![repository, blob, TimeColumn(change.now), leased_until])?;
+    quotas::linked(connection, repository, blob, size)?;
     Ok(leased_until)
 }

@@ -21,11 +21,14 @@ mod explanation;
 mod manifest_rows;
 mod manifests;
 mod metadata;
+mod policies;
 mod queue;
+mod quotas;
 mod readers;
 mod referrers;
 mod removals;
 mod repositories;
+mod revisions;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -39,12 +42,12 @@ use std::{path::Path, sync::Arc};
 use registry_types::{Digest, Reference, RepositoryName, Tag};
 
 use self::{
-    accounts::RulesCache,
     cache::ExactCache,
     readers::Readers,
+    revisions::Revised,
     writer::{Role, Writer},
 };
-use crate::{BlobRecord, ManifestRecord, MetadataError};
+use crate::{BlobRecord, ManifestRecord, MetadataError, RuleRecord, TagRuleRecord};
 
 /// Metadata in one SQLite file. Cloning is cheap; all clones share one writer, its readers and the cache.
 ///
@@ -59,7 +62,8 @@ pub struct SqliteMetadata {
 struct Inner {
     role: Role,
     caches: Arc<Caches>,
-    rules: Arc<RulesCache>,
+    rules: Arc<Revised<Vec<RuleRecord>>>,
+    tag_rules: Arc<Revised<Vec<TagRuleRecord>>>,
     // The order of dropping: no reader stands in the way of the writer's last checkpoint.
     readers: Readers,
     writer: Writer,
@@ -117,8 +121,8 @@ impl SqliteMetadata {
         let caches = Arc::new(Caches::new(options));
         let writer = Writer::open_blocking(path, role, caches.clone())?;
         let readers = Readers::open_blocking(path, options.readers)?;
-        let rules = Arc::new(RulesCache::default());
-        Ok(Self { inner: Arc::new(Inner { role, caches, rules, readers, writer }) })
+        let (rules, tag_rules) = (Arc::default(), Arc::default());
+        Ok(Self { inner: Arc::new(Inner { role, caches, rules, tag_rules, readers, writer }) })
     }
 
     /// Finishes every call that is under way, copies the log into the database and closes the file. Later calls

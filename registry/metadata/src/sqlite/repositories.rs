@@ -3,7 +3,10 @@
 use registry_types::{RepositoryName, Tag};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::columns::{DigestColumn, SizeColumn, TextColumn, TimeColumn};
+use super::{
+    columns::{DigestColumn, SizeColumn, TextColumn, TimeColumn},
+    quotas,
+};
 use crate::{MetadataError, Page, PageRequest, TagRecord};
 
 /// Pages read an index from the name behind which they begin: what they cost does not grow with the list.
@@ -38,7 +41,9 @@ pub(super) fn find_or_create(
     connection
         .prepare_cached("INSERT INTO repositories (name, created_at) VALUES (?1, ?2)")?
         .execute(params![repository.as_str(), now])?;
-    Ok(connection.last_insert_rowid())
+    let id = connection.last_insert_rowid();
+    quotas::cover(connection, id, repository)?;
+    Ok(id)
 }
 
 pub(super) fn list(

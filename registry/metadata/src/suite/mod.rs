@@ -22,6 +22,8 @@ pub mod listings;
 pub mod manifests;
 pub mod model;
 mod operations;
+pub mod policies;
+pub mod quota_model;
 pub mod referrers;
 pub mod samples;
 pub mod uploads;
@@ -77,6 +79,9 @@ macro_rules! metadata_suite {
                 a_tag_moves_and_the_old_manifest_stays, deleting_a_tag_leaves_the_manifest,
                 deleting_a_manifest_takes_its_tags_along, the_last_push_says_what_bytes_are,
                 pushing_again_changes_nothing_but_the_tags;
+            policies: tag_rules_are_kept_in_their_order, an_immutable_tag_stays_on_its_manifest,
+                one_replica_begins_a_retention_run, pulls_are_dated,
+                a_quota_counts_each_blob_once_and_refuses_the_next;
             referrers: referrers_come_in_the_order_of_their_push, referrers_are_filtered_by_effective_type,
                 referrers_belong_to_one_repository, referrers_carry_what_the_specification_asks,
                 referrers_are_paged_by_number_and_by_length;
@@ -93,6 +98,11 @@ macro_rules! metadata_suite {
         #[test]
         fn collection_takes_what_it_may_and_nothing_else() {
             $crate::suite::collection_model::run($open);
+        }
+
+        #[test]
+        fn quotas_agree_with_a_recount() {
+            $crate::suite::quota_model::run($open);
         }
     };
     (@cases $open:expr; $($module:ident: $($case:ident),+;)+) => {

@@ -39,6 +39,7 @@ pub trait Metadata:
     + AccountMetadata
     + HealthMetadata
     + CollectionMetadata
+    + PolicyMetadata
 {
 }
 
@@ -50,5 +51,6 @@ impl<M> Metadata for M where
         + AccountMetadata
         + HealthMetadata
         + CollectionMetadata
+        + PolicyMetadata
 {
 }

@@ -3,7 +3,8 @@
 use rusqlite::Connection;
 
 use crate::sqlite::{
-    collection, explanation, manifest_rows, queue, referrers, removals, repositories, schema, verdicts,
+    collection, explanation, manifest_rows, policies, queue, quotas, referrers, removals, repositories,
+    schema, verdicts,
 };
 
 /// Every listing, every look of a request and every statement of a batch.
@@ -30,6 +31,9 @@ const STATEMENTS: &[&str] = &[
     explanation::REPOSITORIES_OF_MANIFEST,
     explanation::REPOSITORIES_OF_BLOB,
     explanation::MANIFESTS_NAMING,
+    quotas::COVERING,
+    quotas::REPOSITORIES_BELOW,
+    policies::RECORD_PULL,
 ];
 
 /// Steps that find rows through an index or hand over what another step found.
