@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use registry_types::{Digest, PathPrefix, RepositoryName};
 use time::OffsetDateTime;
 
-use super::{SqliteMetadata, collection, explanation, metadata::Answer, policies, quotas, removals};
+use super::{SqliteMetadata, collection, events, explanation, metadata::Answer, policies, quotas, removals};
 use crate::{
-    BlobRemoval, CollectPolicy, Collected, CollectionMetadata, CollectionStatus, DryRun, Explanation,
-    NewRetention, PolicyMetadata, QuotaRecord, RetentionRecord, TagRule, TagRuleRecord,
+    BlobRemoval, CollectPolicy, Collected, CollectionMetadata, CollectionStatus, DryRun, EventBacklog,
+    EventCursor, EventMetadata, EventRecord, Explanation, NewEvent, NewRetention, PolicyMetadata,
+    QuotaRecord, RetentionRecord, TagRule, TagRuleRecord,
 };
 
 impl CollectionMetadata for SqliteMetadata {
@@ -118,5 +119,63 @@ impl PolicyMetadata for SqliteMetadata {
     async fn record_pulls(&self, pulls: &[(RepositoryName, Digest, OffsetDateTime)]) -> Answer<()> {
         let pulls = pulls.to_vec();
         self.write(0, move |connection, _| policies::record_pulls(connection, &pulls)).await
+    }
+}
+
+impl EventMetadata for SqliteMetadata {
+    async fn record_events(&self, events: Vec<NewEvent>, now: OffsetDateTime) -> Answer<()> {
+        self.write(0, move |connection, _| events::record(connection, &events, now)).await
+    }
+
+    async fn add_endpoint(&self, endpoint: &str, now: OffsetDateTime) -> Answer<()> {
+        let endpoint = endpoint.to_owned();
+        self.write_shared(move |connection| events::add_endpoint(connection, &endpoint, now)).await
+    }
+
+    async fn remove_endpoint(&self, endpoint: &str) -> Answer<bool> {
+        let endpoint = endpoint.to_owned();
+        self.write_shared(move |connection| events::remove_endpoint(connection, &endpoint)).await
+    }
+
+    async fn claim_endpoint(
+        &self,
+        endpoint: &str,
+        now: OffsetDateTime,
+        until: OffsetDateTime,
+    ) -> Answer<Option<EventCursor>> {
+        let endpoint = endpoint.to_owned();
+        self.write(0, move |connection, _| events::claim(connection, &endpoint, now, until)).await
+    }
+
+    async fn events_after(&self, event_id: i64, limit: usize) -> Answer<Vec<EventRecord>> {
+        self.read(move |connection| events::after(connection, event_id, limit)).await
+    }
+
+    async fn advance_endpoint(
+        &self,
+        claim: &EventCursor,
+        event_id: i64,
+        until: OffsetDateTime,
+    ) -> Answer<bool> {
+        let claim = claim.clone();
+        self.write(0, move |connection, _| events::advance(connection, &claim, event_id, until)).await
+    }
+
+    async fn fail_endpoint(&self, claim: &EventCursor, next_attempt_at: OffsetDateTime) -> Answer<bool> {
+        let claim = claim.clone();
+        self.write(0, move |connection, _| events::fail(connection, &claim, next_attempt_at)).await
+    }
+
+    async fn replay_events(&self, endpoint: &str, event_id: i64, now: OffsetDateTime) -> Answer<bool> {
+        let endpoint = endpoint.to_owned();
+        self.write_shared(move |connection| events::replay(connection, &endpoint, event_id, now)).await
+    }
+
+    async fn trim_events(&self, before: OffsetDateTime, limit: usize) -> Answer<usize> {
+        self.write(0, move |connection, _| events::trim(connection, before, limit)).await
+    }
+
+    async fn event_backlog(&self) -> Answer<Vec<EventBacklog>> {
+        self.read(events::backlog).await
     }
 }

@@ -18,6 +18,7 @@ pub mod blobs;
 pub mod collection;
 pub mod collection_model;
 pub mod concurrency;
+pub mod events;
 pub mod listings;
 pub mod manifests;
 pub mod model;
@@ -72,6 +73,9 @@ macro_rules! metadata_suite {
                 an_explanation_names_the_chain_that_holds;
             concurrency: one_of_many_tag_writers_wins_whole, acknowledged_writes_are_seen_by_later_reads,
                 a_failing_write_leaves_the_others_alone, deletes_and_pushes_at_once_leave_no_mixture;
+            events: events_come_with_the_change_they_tell_of,
+                an_event_is_delivered_until_it_is_acknowledged, a_stuck_endpoint_delays_only_itself,
+                events_are_trimmed_behind_the_slowest, events_are_replayed_from_where_one_says;
             listings: tags_are_paged_in_byte_order, repositories_are_paged_in_byte_order,
                 tag_records_tell_size_and_time;
             manifests: bytes_are_kept_as_sent, a_manifest_without_its_blobs_is_refused_whole,

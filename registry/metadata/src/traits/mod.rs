@@ -40,6 +40,7 @@ pub trait Metadata:
     + HealthMetadata
     + CollectionMetadata
     + PolicyMetadata
+    + EventMetadata
 {
 }
 
@@ -52,5 +53,6 @@ impl<M> Metadata for M where
         + HealthMetadata
         + CollectionMetadata
         + PolicyMetadata
+        + EventMetadata
 {
 }

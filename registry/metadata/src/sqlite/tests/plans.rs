@@ -3,8 +3,8 @@
 use rusqlite::Connection;
 
 use crate::sqlite::{
-    collection, explanation, manifest_rows, policies, queue, quotas, referrers, removals, repositories,
-    schema, verdicts,
+    collection, events, explanation, manifest_rows, policies, queue, quotas, referrers, removals,
+    repositories, schema, verdicts,
 };
 
 /// Every listing, every look of a request and every statement of a batch.
@@ -32,6 +32,7 @@ const STATEMENTS: &[&str] = &[
     explanation::REPOSITORIES_OF_BLOB,
     explanation::MANIFESTS_NAMING,
     quotas::COVERING,
+    events::AFTER,
     quotas::REPOSITORIES_BELOW,
     policies::RECORD_PULL,
 ];
