@@ -7,11 +7,13 @@ mod records;
 mod sqlite;
 #[cfg(feature = "suite")]
 pub mod suite;
+mod summary;
 mod traits;
 
 pub(crate) use records::later;
 pub use records::*;
 pub use sqlite::{SqliteMetadata, SqliteOptions};
+pub use summary::{TableTotal, summarize};
 pub use traits::*;
 
 /// Why the metadata store did not do as asked.

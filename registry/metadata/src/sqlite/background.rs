@@ -1,15 +1,19 @@
 //! The traits of what the server does by itself and what operators ask for.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use registry_types::{Digest, PathPrefix, RepositoryName};
 use time::OffsetDateTime;
 
-use super::{SqliteMetadata, collection, events, explanation, metadata::Answer, policies, quotas, removals};
+use super::{
+    SqliteMetadata, backup, collection, counters, events, explanation, metadata::Answer, policies, quotas,
+    removals, rows,
+};
 use crate::{
-    BlobRemoval, CollectPolicy, Collected, CollectionMetadata, CollectionStatus, DryRun, EventBacklog,
-    EventCursor, EventMetadata, EventRecord, Explanation, NewEvent, NewRetention, PolicyMetadata,
-    QuotaRecord, RetentionRecord, TagRule, TagRuleRecord,
+    BlobRemoval, CollectPolicy, Collected, CollectionMetadata, CollectionStatus, Counts, DryRun,
+    EventBacklog, EventCursor, EventMetadata, EventRecord, Explanation, MetadataError, NewEvent,
+    NewRetention, OperationMetadata, Page, PolicyMetadata, QuotaRecord, RetentionRecord, Row, RowValue,
+    Table, TagRule, TagRuleRecord,
 };
 
 impl CollectionMetadata for SqliteMetadata {
@@ -177,5 +181,37 @@ impl EventMetadata for SqliteMetadata {
 
     async fn event_backlog(&self) -> Answer<Vec<EventBacklog>> {
         self.read(events::backlog).await
+    }
+}
+
+impl OperationMetadata for SqliteMetadata {
+    async fn counts(&self) -> Answer<Counts> {
+        self.read(counters::counts).await
+    }
+
+    async fn backup_to(&self, path: &Path) -> Answer<u64> {
+        let (from, to) = (self.inner.path.clone(), path.to_owned());
+        // On a thread of its own: it takes as long as the database is large, and no reader is to wait for it.
+        let task = tokio::task::spawn_blocking(move || backup::backup_blocking(&from, &to));
+        task.await.map_err(|error| MetadataError::Unavailable { reason: error.to_string() })?
+    }
+
+    async fn export_rows(
+        &self,
+        table: &Table,
+        after: Option<&[RowValue]>,
+        limit: usize,
+    ) -> Answer<Page<Row>> {
+        let (table, after) = (*table, after.map(<[_]>::to_vec));
+        self.read(move |connection| rows::export(connection, &table, after.as_deref(), limit)).await
+    }
+
+    async fn import_rows(&self, table: &Table, rows: Vec<Row>) -> Answer<()> {
+        let table = *table;
+        self.write(rows::bytes(&rows), move |connection, _| rows::import(connection, &table, &rows)).await
+    }
+
+    async fn finish_import(&self) -> Answer<()> {
+        self.write(0, |connection, _| rows::finish(connection)).await
     }
 }

@@ -68,6 +68,11 @@ pub(super) fn open_reader_blocking(path: &Path) -> Result<Connection, MetadataEr
     Ok(connection)
 }
 
+/// A connection for one task beside those of the store, which writes nothing to this database.
+pub(super) fn open_plain_blocking(path: &Path) -> Result<Connection, MetadataError> {
+    open(path, READER_CACHE_KIB)
+}
+
 fn open(path: &Path, cache_kib: i32) -> Result<Connection, MetadataError> {
     // No mutex: each connection stays on one thread. No URI: a path is a path. No creation: see above.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -9,6 +9,7 @@
 
 mod accounts;
 mod background;
+mod backup;
 mod blobs;
 mod cache;
 mod collection;
@@ -29,6 +30,7 @@ mod referrers;
 mod removals;
 mod repositories;
 mod revisions;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -37,7 +39,10 @@ mod verdicts;
 mod worker;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use registry_types::{Digest, Reference, RepositoryName, Tag};
 
@@ -61,6 +66,7 @@ pub struct SqliteMetadata {
 #[derive(Debug)]
 struct Inner {
     role: Role,
+    path: PathBuf,
     caches: Arc<Caches>,
     rules: Arc<Revised<Vec<RuleRecord>>>,
     tag_rules: Arc<Revised<Vec<TagRuleRecord>>>,
@@ -122,7 +128,9 @@ impl SqliteMetadata {
         let writer = Writer::open_blocking(path, role, caches.clone())?;
         let readers = Readers::open_blocking(path, options.readers)?;
         let (rules, tag_rules) = (Arc::default(), Arc::default());
-        Ok(Self { inner: Arc::new(Inner { role, caches, rules, tag_rules, readers, writer }) })
+        Ok(Self {
+            inner: Arc::new(Inner { role, path: path.to_owned(), caches, rules, tag_rules, readers, writer }),
+        })
     }
 
     /// Finishes every call that is under way, copies the log into the database and closes the file. Later calls

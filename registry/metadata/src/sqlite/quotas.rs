@@ -171,6 +171,15 @@ fn fill(connection: &Connection, id: i64, prefix: &PathPrefix) -> Done {
     Ok(())
 }
 
+/// Counts everything anew, for rows that came from another store.
+pub(super) fn recount(connection: &Connection) -> Done {
+    connection.execute_batch("DELETE FROM quota_blobs; DELETE FROM repository_quotas")?;
+    for quota in list(connection)? {
+        fill(connection, quota.id, &quota.prefix)?;
+    }
+    Ok(())
+}
+
 pub(super) fn delete(connection: &Connection, id: i64) -> Result<bool, MetadataError> {
     for statement in
         ["DELETE FROM quota_blobs WHERE quota_id = ?1", "DELETE FROM repository_quotas WHERE quota_id = ?1"]

@@ -1,5 +1,6 @@
 //! What SQLite's engine promises beyond the suite, seen from inside.
 
+mod backups;
 mod cost;
 mod faults;
 mod files;

@@ -22,6 +22,7 @@ pub mod events;
 pub mod listings;
 pub mod manifests;
 pub mod model;
+pub mod operation;
 mod operations;
 pub mod policies;
 pub mod quota_model;
@@ -46,6 +47,24 @@ where
     runtime().block_on(async {
         let (store, _kept) = open().await;
         case(store).await;
+    });
+}
+
+/// Runs a case on two stores, of one engine or of two.
+pub fn run_pair<A, B, G, H, OpeningA, OpeningB, Running>(
+    first: impl FnOnce() -> OpeningA,
+    second: impl FnOnce() -> OpeningB,
+    case: impl FnOnce(A, B) -> Running,
+) where
+    A: Metadata,
+    B: Metadata,
+    OpeningA: Future<Output = (A, G)>,
+    OpeningB: Future<Output = (B, H)>,
+    Running: Future<Output = ()>,
+{
+    runtime().block_on(async {
+        let ((first, _kept), (second, _also_kept)) = (first().await, second().await);
+        case(first, second).await;
     });
 }
 
@@ -83,6 +102,7 @@ macro_rules! metadata_suite {
                 a_tag_moves_and_the_old_manifest_stays, deleting_a_tag_leaves_the_manifest,
                 deleting_a_manifest_takes_its_tags_along, the_last_push_says_what_bytes_are,
                 pushing_again_changes_nothing_but_the_tags;
+            operation: totals_follow_every_change, a_summary_tells_any_difference;
             policies: tag_rules_are_kept_in_their_order, an_immutable_tag_stays_on_its_manifest,
                 one_replica_begins_a_retention_run, pulls_are_dated,
                 a_quota_counts_each_blob_once_and_refuses_the_next;
@@ -102,6 +122,11 @@ macro_rules! metadata_suite {
         #[test]
         fn collection_takes_what_it_may_and_nothing_else() {
             $crate::suite::collection_model::run($open);
+        }
+
+        #[test]
+        fn rows_move_to_another_store() {
+            $crate::suite::run_pair($open, $open, $crate::suite::operation::rows_move);
         }
 
         #[test]

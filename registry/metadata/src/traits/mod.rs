@@ -41,6 +41,7 @@ pub trait Metadata:
     + CollectionMetadata
     + PolicyMetadata
     + EventMetadata
+    + OperationMetadata
 {
 }
 
@@ -54,5 +55,6 @@ impl<M> Metadata for M where
         + CollectionMetadata
         + PolicyMetadata
         + EventMetadata
+        + OperationMetadata
 {
 }
