@@ -5,16 +5,20 @@
 //! then the answer. No HTTP here.
 
 mod accounts;
+mod collection;
+mod digest_locks;
 mod discovery;
 mod error;
 mod manifests;
 mod pull;
 mod recovery;
 mod sessions;
+mod slots;
 mod sweep;
 mod upload_body;
 mod uploads;
 
+pub use collection::CollectionRound;
 pub use discovery::{LARGEST_PAGE, PageQuery};
 pub use error::CoreError;
 pub use manifests::{ManifestPush, PushedManifest};
@@ -24,8 +28,9 @@ pub use sweep::Sweeper;
 pub use upload_body::{BodyError, UploadBody};
 pub use uploads::{Mounted, UploadStatus};
 
+use digest_locks::DigestLocks;
 use registry_blobs::BlobStore;
-use registry_metadata::Metadata;
+use registry_metadata::{Change, CollectPolicy, LEASE, Metadata};
 use sessions::SessionLocks;
 use tokio_util::task::TaskTracker;
 
@@ -38,6 +43,10 @@ pub struct Limits {
     pub sparse_manifests: bool,
     /// An upload session that nobody touched for this long is removed.
     pub upload_idle: std::time::Duration,
+    /// What was pushed, mounted or asked for stays for so long though nothing refers to it.
+    pub lease: std::time::Duration,
+    /// What else collection takes.
+    pub collection: CollectPolicy,
 }
 
 /// 4 MiB, the least that the distribution specification lets clients count on.
@@ -47,7 +56,13 @@ const UPLOAD_IDLE: std::time::Duration = std::time::Duration::from_secs(7 * 24 *
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { manifest_bytes: MANIFEST_BYTES, sparse_manifests: false, upload_idle: UPLOAD_IDLE }
+        Self {
+            manifest_bytes: MANIFEST_BYTES,
+            sparse_manifests: false,
+            upload_idle: UPLOAD_IDLE,
+            lease: LEASE,
+            collection: CollectPolicy::default(),
+        }
     }
 }
 
@@ -58,17 +73,24 @@ pub struct Registry<M, B> {
     blobs: B,
     limits: Limits,
     sessions: SessionLocks,
+    digests: DigestLocks,
     /// Uploads whose client went away are finished to their last durable byte; shutdown waits for them here.
     running: TaskTracker,
 }
 
 impl<M: Metadata, B: BlobStore> Registry<M, B> {
     pub fn new(metadata: M, blobs: B, limits: Limits) -> Self {
-        Self { metadata, blobs, limits, sessions: SessionLocks::default(), running: TaskTracker::new() }
+        let (sessions, digests) = (SessionLocks::default(), DigestLocks::default());
+        Self { metadata, blobs, limits, sessions, digests, running: TaskTracker::new() }
     }
 
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// A change at this moment, whose lease is the configured one.
+    fn change(&self) -> Change {
+        Change { lease: self.limits.lease, ..Change::now() }
     }
 
     /// Whether a write would be taken right now.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use registry_auth::{Delete, Grant, Push};
 use registry_blobs::BlobStore;
-use registry_metadata::{Change, Metadata, NewManifest};
+use registry_metadata::{Metadata, NewManifest};
 use registry_types::{Algorithm, Digest, ManifestView, MediaType, Reference, Tag};
 
 use crate::{CoreError, Registry};
@@ -67,7 +67,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
                     immutable_tags: Vec::new(),
                     allow_missing_blobs: self.limits.sparse_manifests,
                 },
-                Change::now(),
+                self.change(),
             )
             .await?;
         Ok(PushedManifest { digest, subject, tags })
@@ -81,9 +81,9 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     ) -> Result<(), CoreError> {
         let repository = grant.repository();
         let removed = match reference {
-            Reference::Tag(tag) => self.metadata.delete_tag(repository, tag, Change::now()).await?,
+            Reference::Tag(tag) => self.metadata.delete_tag(repository, tag, self.change()).await?,
             Reference::Digest(digest) => {
-                self.metadata.delete_manifest(repository, digest, Change::now()).await?
+                self.metadata.delete_manifest(repository, digest, self.change()).await?
             }
         };
         if removed {
@@ -96,7 +96,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     /// Removes a blob from the repository; its bytes stay for other repositories.
     pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<(), CoreError> {
         let repository = grant.repository();
-        if self.metadata.unlink_blob(repository, digest, Change::now()).await? {
+        if self.metadata.unlink_blob(repository, digest, self.change()).await? {
             Ok(())
         } else {
             Err(CoreError::BlobUnknown { repository: repository.clone(), digest: *digest })

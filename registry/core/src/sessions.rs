@@ -3,14 +3,12 @@
 //! back after its connection died goes on at once, though nobody told the server that the old one is dead; and
 //! two clients that both send never mix their bytes.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use registry_types::UploadId;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+
+use crate::slots::Slots;
 
 /// How long a request waits for an earlier one on the same session whose client is still sending.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,14 +19,14 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 struct Slot {
-    taken: Arc<AsyncMutex<()>>,
+    taken: Arc<Mutex<()>>,
     /// Requests that wait for the session.
     waiting: watch::Sender<usize>,
 }
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SessionLocks {
-    slots: Arc<Mutex<HashMap<UploadId, Weak<Slot>>>>,
+    slots: Slots<UploadId, Slot>,
 }
 
 /// Holds the session until dropped.
@@ -66,7 +64,7 @@ impl Drop for Waiting<'_> {
 impl SessionLocks {
     /// `None` when another request holds the session for longer than [`PATIENCE`].
     pub(crate) async fn take(&self, id: UploadId) -> Option<SessionLock> {
-        let slot = self.slot(id);
+        let slot = self.slots.slot(id);
         let guard = {
             let _waiting = Waiting::at(&slot);
             tokio::time::timeout(PATIENCE, Arc::clone(&slot.taken).lock_owned()).await.ok()?
@@ -76,21 +74,9 @@ impl SessionLocks {
 
     /// `None` when a request holds the session, which does not learn of this.
     pub(crate) fn take_if_free(&self, id: UploadId) -> Option<SessionLock> {
-        let slot = self.slot(id);
+        let slot = self.slots.slot(id);
         let guard = Arc::clone(&slot.taken).try_lock_owned().ok()?;
         Some(SessionLock { slot, _guard: guard })
-    }
-
-    fn slot(&self, id: UploadId) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(&id).and_then(Weak::upgrade) {
-            return slot;
-        }
-        // Entries of ended requests are swept here, so the map is never larger than the sessions being written.
-        slots.retain(|_, slot| slot.strong_count() > 0);
-        let slot = Arc::new(Slot::default());
-        slots.insert(id, Arc::downgrade(&slot));
-        slot
     }
 }
 
@@ -110,7 +96,7 @@ mod tests {
         assert!(locks.take_if_free(first).is_some());
         assert!(locks.take(first).await.is_some());
         locks.take(UploadId::random()).await.unwrap();
-        assert!(locks.slots.lock().unwrap().len() <= 2, "slots of ended requests stay");
+        assert!(locks.slots.len() <= 2, "slots of ended requests stay");
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use std::pin::pin;
 use futures_util::future::OptionFuture;
 use registry_auth::{CatalogGrant, Grant, Pull, Push};
 use registry_blobs::{BlobStore, BlobWriter};
-use registry_metadata::{Change, Metadata, NewBlob, UploadProgress, UploadRecord};
+use registry_metadata::{Metadata, NewBlob, UploadProgress, UploadRecord};
 use registry_types::{Algorithm, BlobLocation, ContentRange, Digest, DigestHasher, HashState, UploadId};
 use time::OffsetDateTime;
 
@@ -167,8 +167,9 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             let progress = writer.checkpoint().await?;
             self.save_progress(record, progress.into()).await?;
         }
+        let _storing = self.digests.storing(&expected).await;
         let blob = new_blob(expected, writer.commit(&expected).await?);
-        self.metadata.link_blob(&record.repository, &blob, Some(&record.id), Change::now()).await?;
+        self.metadata.link_blob(&record.repository, &blob, Some(&record.id), self.change()).await?;
         Ok(())
     }
 
@@ -204,8 +205,9 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let start = DigestHasher::new(expected.algorithm()).save();
         let mut writer = self.blobs.resume(id, &start).await?;
         receive_unrecorded(&mut writer, Chunks::alone(body)).await?;
+        let _storing = self.digests.storing(&expected).await;
         let blob = new_blob(expected, writer.commit(&expected).await?);
-        self.metadata.link_blob(grant.repository(), &blob, None, Change::now()).await?;
+        self.metadata.link_blob(grant.repository(), &blob, None, self.change()).await?;
         Ok(())
     }
 
@@ -221,10 +223,10 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let to = grant.repository();
         let linked = match (from, everywhere) {
             (Some(from), _) => {
-                self.metadata.mount_blob(Some(from.repository()), to, digest, Change::now()).await?
+                self.metadata.mount_blob(Some(from.repository()), to, digest, self.change()).await?
             }
-            (None, Some(_)) => self.metadata.mount_blob(None, to, digest, Change::now()).await?,
-            (None, None) => self.metadata.mount_blob(Some(to), to, digest, Change::now()).await?,
+            (None, Some(_)) => self.metadata.mount_blob(None, to, digest, self.change()).await?,
+            (None, None) => self.metadata.mount_blob(Some(to), to, digest, self.change()).await?,
         };
         match linked {
             Some(_) => Ok(Mounted::Linked),

@@ -125,7 +125,7 @@ impl Server {
             }
             Err(error) => tracing::error!(%error, "cannot bring the uploads of an earlier run in order"),
         }
-        let sweeper = self.registry.clone();
+        let (sweeper, collector) = (self.registry.clone(), self.registry.clone());
         let watched = (self.tokens, self.tls);
         let listener_tls = watched.1.as_ref().map(|(sender, _)| ListenerTls {
             config: sender.subscribe(),
@@ -133,6 +133,7 @@ impl Server {
         });
         let housekeeping = TaskTracker::new();
         keep("removing unfinished uploads", &housekeeping, &stop, async move { sweeper.keep_swept().await });
+        keep("collecting garbage", &housekeeping, &stop, async move { collector.keep_collected().await });
         keep("watching keys and certificates", &housekeeping, &stop, keep_reloading(watched));
         housekeeping.close();
         if let Some(warning) = self.config.guessed_realm() {

@@ -39,6 +39,9 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
     let read = || chosen(registry, &grant, reference, &accept);
     // HEAD sends none of it.
     let (record, room) = Room::of(read, |record| if head { 0 } else { record.bytes.len() }).await?;
+    if head {
+        registry.keep_manifest(&grant, &record).await?;
+    }
     let status =
         if not_modified(headers, &record.digest) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
     let reply = Reply::new(status).digest(&record.digest).header(header::ETAG, entity_tag(&record.digest));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use super::{AuthConfig, Config, GitlabConfig, TlsConfig};
+use super::{AuthConfig, CollectionConfig, Config, GitlabConfig, TlsConfig};
 use crate::ServerError;
 
 const PREFIX: &str = "SLIPWAY_REGISTRY_";
@@ -21,6 +21,7 @@ fn known() -> Vec<(String, Value)> {
             gitlab: GitlabConfig { realm: url, certificates: path() },
             ..AuthConfig::default()
         },
+        collection: CollectionConfig { untagged_seconds: Some(1), ..CollectionConfig::default() },
         ..Config::default()
     };
     let mut keys = Vec::new();
