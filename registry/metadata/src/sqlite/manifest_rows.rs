@@ -24,13 +24,13 @@ pub(super) fn store(connection: &Connection, manifest: &NewManifest) -> Result<i
     let view = &manifest.view;
     let digest = DigestColumn(manifest.digest);
     let known: Option<i64> = connection
-        .prepare_cached("SELECT id FROM manifests WHERE digest = ?1 AND media_type = ?2")?
+        .prepare_cached("SELECT id FROM manifests WHERE digest = ?1 AND media_type = ?2 COLLATE NOCASE")?
         .query_row(params![digest, view.media_type.as_str()], |row| row.get(0))
         .optional()?;
     if let Some(id) = known {
         return Ok(id);
     }
-    let artifact_type = view.effective_artifact_type().map(MediaType::as_str);
+    let artifact_type = view.effective_artifact_type().map(MediaType::as_sent);
     let annotations = view.subject.as_ref().filter(|_| !view.annotations.is_empty());
     let annotations = annotations.map(|_| serde_json::to_string(&view.annotations)).transpose();
     let annotations = annotations.map_err(|error| MetadataError::Damaged { reason: error.to_string() })?;
@@ -41,7 +41,7 @@ pub(super) fn store(connection: &Connection, manifest: &NewManifest) -> Result<i
         )?
         .execute(params![
             digest,
-            view.media_type.as_str(),
+            view.media_type.as_sent(),
             artifact_type,
             annotations,
             SizeColumn(image_size(manifest)),
@@ -94,7 +94,7 @@ pub(super) fn link(
             repository,
             manifest,
             view.subject.as_ref().map(|subject| DigestColumn(subject.digest)),
-            view.effective_artifact_type().map(MediaType::as_str),
+            view.effective_artifact_type().map(MediaType::as_sent),
             TimeColumn(change.now),
             TimeColumn(change.leased_until()),
         ])?;

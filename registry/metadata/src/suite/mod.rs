@@ -107,6 +107,7 @@ macro_rules! metadata_suite {
                 one_replica_begins_a_retention_run, pulls_are_dated,
                 a_quota_counts_each_blob_once_and_refuses_the_next;
             referrers: referrers_come_in_the_order_of_their_push, referrers_are_filtered_by_effective_type,
+                types_keep_their_spelling_and_compare_without_case,
                 referrers_belong_to_one_repository, referrers_carry_what_the_specification_asks,
                 referrers_are_paged_by_number_and_by_length;
             uploads: a_session_lives_until_it_ends, progress_is_kept_exactly, the_last_claim_alone_may_write,

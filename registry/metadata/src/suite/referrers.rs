@@ -1,6 +1,7 @@
 //! Referrers, as "Listing Referrers" of the distribution specification asks.
 
-use registry_types::{Descriptor, Digest, MediaType, RepositoryName};
+use bytes::Bytes;
+use registry_types::{Algorithm, Descriptor, Digest, MediaType, RepositoryName};
 use serde_json::{Value, json};
 
 use super::samples::*;
@@ -122,6 +123,39 @@ pub async fn referrers_are_filtered_by_effective_type<M: Metadata>(store: M) {
     assert_eq!(digests(&store, &here, Some("application/vnd.example.sbom")).await, [own.digest]);
     assert_eq!(digests(&store, &here, Some(MediaType::OCI_CONFIG)).await, [by_config.digest]);
     assert!(digests(&store, &here, Some("application/vnd.example.none")).await.is_empty());
+}
+
+pub async fn types_keep_their_spelling_and_compare_without_case<M: Metadata>(store: M) {
+    let here = repository("team/app");
+    let sent = "Application/VND.Example.SBOM+json";
+    let mut pushed = Vec::new();
+    for (number, spelling) in [sent, &sent.to_lowercase(), &sent.to_uppercase()].into_iter().enumerate() {
+        let extra = json!({ "artifactType": spelling });
+        pushed.push(pushed_referrer(&store, &here, &format!("sbom {number}"), extra).await);
+    }
+    pushed_referrer(&store, &here, "other", json!({ "artifactType": "application/vnd.example.other" })).await;
+    for filter in [sent, "application/vnd.example.sbom+JSON"] {
+        let filter = parse::<MediaType>(filter);
+        let listed =
+            store.referrers(&here, &subject().digest, Some(&filter), &all_referrers()).await.unwrap();
+        let told = |referrer: &Referrer| {
+            let artifact_type = referrer.artifact_type.as_ref().unwrap().as_sent().to_owned();
+            (referrer.digest, artifact_type)
+        };
+        let spellings = [sent.to_owned(), sent.to_lowercase(), sent.to_uppercase()];
+        let expected: Vec<_> = pushed.iter().map(|image| image.digest).zip(spellings).collect();
+        assert_eq!(listed.entries.iter().map(told).collect::<Vec<_>>(), expected);
+    }
+    // The manifest's own type likewise; another spelling is the same manifest, which keeps its first one.
+    let bytes = Bytes::from_static(b"{}");
+    for spelling in ["Application/X-Odd", "application/x-odd"] {
+        let odd = parse::<MediaType>(spelling);
+        let odd = manifest_of(&here, bytes.clone(), Some(&odd), Algorithm::Sha256, &["odd"]);
+        store.put_manifest(odd, Change::now()).await.unwrap();
+        let found = store.manifest(&here, &tag("odd").into()).await.unwrap().unwrap();
+        assert_eq!(found.media_type.as_sent(), "Application/X-Odd");
+    }
+    assert_eq!(store.tags(&here, &page(None, 10)).await.unwrap().unwrap().entries, [tag("odd")]);
 }
 
 pub async fn referrers_belong_to_one_repository<M: Metadata>(store: M) {
