@@ -6,6 +6,7 @@ mod build;
 mod buildah;
 mod buildkit;
 mod chain;
+mod collection;
 mod command_line;
 mod containerd;
 mod crane;

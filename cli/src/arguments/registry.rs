@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use registry_types::{AccountName, ActionSet, PathPattern, Subject};
+use registry_types::{AccountName, ActionSet, Digest, PathPattern, Subject};
 
 use super::OutputFormat;
 
@@ -30,6 +30,9 @@ The log's level is SLIPWAY_LOG, for example SLIPWAY_LOG=debug.")]
     /// Manage the keys that tokens are signed with
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Look at garbage collection, which a running registry does all the time
+    #[command(subcommand)]
+    Gc(GcCommand),
 }
 
 #[derive(Debug, Args)]
@@ -99,12 +102,15 @@ pub(crate) enum AuthChoice {
     Gitlab,
 }
 
-/// Where the registry's data is, for commands beside a running server.
+/// Which registry a command is about, for commands beside a running server.
 #[derive(Debug, Args)]
 pub(crate) struct DataOption {
-    /// The registry's data folder
-    #[arg(long, value_name = "FOLDER", default_value = "slipway-data", env = "SLIPWAY_REGISTRY_DATA")]
-    pub(crate) data: PathBuf,
+    /// The registry's data folder [default: slipway-data]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
+    /// The registry's configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "SLIPWAY_REGISTRY_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -206,5 +212,48 @@ pub(crate) enum KeyCommand {
         /// The old key is known to others: refuse its tokens at once
         #[arg(long)]
         leaked: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GcCommand {
+    /// Show what waits to be looked at, what waits to be removed, and what was removed so far
+    #[command(after_help = "Example:\n  slipway registry gc status --output json")]
+    Status {
+        #[command(flatten)]
+        data: DataOption,
+        #[arg(long, value_enum, default_value_t)]
+        output: OutputFormat,
+    },
+    /// Collect until nothing more is due; beside a running registry, wait until it has done so
+    #[command(after_help = "\
+Examples:
+  slipway registry gc run --dry-run       what would go now, and why the rest of what was looked at stays
+  slipway registry gc run")]
+    Run {
+        /// Change nothing, and list each decision with its reason
+        #[arg(long)]
+        dry_run: bool,
+        /// Most decisions of a dry run
+        #[arg(long, value_name = "NUMBER", default_value_t = 1_000, requires = "dry_run")]
+        limit: usize,
+        #[command(flatten)]
+        data: DataOption,
+        #[arg(long, value_enum, default_value_t)]
+        output: OutputFormat,
+    },
+    /// Show what holds a blob or manifest
+    #[command(
+        after_help = "Example:\n  slipway registry gc explain sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    )]
+    Explain {
+        digest: Digest,
+        /// Most chains of references to show
+        #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+        limit: usize,
+        #[command(flatten)]
+        data: DataOption,
+        #[arg(long, value_enum, default_value_t)]
+        output: OutputFormat,
     },
 }

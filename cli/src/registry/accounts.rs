@@ -1,13 +1,11 @@
 //! `slipway registry user|robot ...`
 
-use std::path::Path;
-
-use registry_server::{Administration, NewAccount, Secret};
+use registry_server::{NewAccount, Secret};
 use registry_types::{AccountKind, AccountName};
 use serde_json::json;
 
 use crate::{
-    arguments::{AccountCommand, OutputFormat},
+    arguments::{AccountCommand, DataOption, OutputFormat},
     failure::Failure,
     standard_input,
 };
@@ -18,19 +16,19 @@ pub(crate) async fn run(kind: AccountKind, command: AccountCommand) -> Result<()
             let password = if generate { made()? } else { Secret::new(standard_input::password()?.expose()) };
             let shown = generate.then(|| password.expose().to_owned());
             let account = NewAccount { name, kind, admin, password, replace };
-            Administration::open(&data.data).await?.add_account(account).await?;
+            data.administration().await?.add_account(account).await?;
             // The only place where a made password is ever shown.
             if let Some(password) = shown {
                 println!("{password}");
             }
             Ok(())
         }
-        AccountCommand::List { data, output } => list(kind, &data.data, output).await,
-        AccountCommand::Remove { name, data } => remove(kind, &name, &data.data).await,
+        AccountCommand::List { data, output } => list(kind, &data, output).await,
+        AccountCommand::Remove { name, data } => remove(kind, &name, &data).await,
         AccountCommand::Import { file, data, replace } => {
             let text = std::fs::read_to_string(&file)
                 .map_err(|error| Failure::Failed(format!("cannot read {}: {error}", file.display())))?;
-            let names = Administration::open(&data.data).await?.import_htpasswd(&text, kind, replace).await?;
+            let names = data.administration().await?.import_htpasswd(&text, kind, replace).await?;
             for name in &names {
                 println!("{name}");
             }
@@ -43,8 +41,8 @@ fn made() -> Result<Secret, Failure> {
     Secret::generate().map_err(|error| Failure::Failed(error.to_string()))
 }
 
-async fn list(kind: AccountKind, data: &Path, output: OutputFormat) -> Result<(), Failure> {
-    let mut accounts = Administration::open(data).await?.accounts().await?;
+async fn list(kind: AccountKind, data: &DataOption, output: OutputFormat) -> Result<(), Failure> {
+    let mut accounts = data.administration().await?.accounts().await?;
     accounts.retain(|account| account.kind == kind);
     match output {
         OutputFormat::Json => {
@@ -65,8 +63,8 @@ async fn list(kind: AccountKind, data: &Path, output: OutputFormat) -> Result<()
     Ok(())
 }
 
-async fn remove(kind: AccountKind, name: &AccountName, data: &Path) -> Result<(), Failure> {
-    if Administration::open(data).await?.remove_account(kind, name).await? {
+async fn remove(kind: AccountKind, name: &AccountName, data: &DataOption) -> Result<(), Failure> {
+    if data.administration().await?.remove_account(kind, name).await? {
         Ok(())
     } else {
         let kind = match kind {

@@ -1,14 +1,15 @@
 //! `slipway registry ...`
 
 mod accounts;
+mod collection;
 mod rules;
 mod serve;
 
-use registry_server::ServerError;
+use registry_server::{Administration, Config, Overrides, ServerError};
 use registry_types::AccountKind;
 
 use crate::{
-    arguments::{KeyCommand, RegistryCommand},
+    arguments::{DataOption, KeyCommand, RegistryCommand},
     failure::{Failure, runtime},
 };
 
@@ -20,10 +21,24 @@ pub(crate) fn run(command: RegistryCommand) -> Result<(), Failure> {
             RegistryCommand::Robot(command) => accounts::run(AccountKind::Robot, command).await,
             RegistryCommand::Rule(command) => rules::run(command).await,
             RegistryCommand::Key(KeyCommand::Rotate { data, leaked }) => {
-                rules::rotate_key(&data.data, leaked).await
+                rules::rotate_key(&data, leaked).await
             }
+            RegistryCommand::Gc(command) => collection::run(command).await,
         }
     })
+}
+
+impl DataOption {
+    /// The configuration of the registry that is meant, as its server reads it.
+    fn config(&self) -> Result<Config, Failure> {
+        let mut flags = Overrides::default();
+        flags.set("data", serve::text(&self.data)?);
+        Ok(Config::load(self.config.as_deref(), serve::registry_variables(), flags)?)
+    }
+
+    async fn administration(&self) -> Result<Administration, Failure> {
+        Ok(Administration::of(&self.config()?).await?)
+    }
 }
 
 impl From<ServerError> for Failure {

@@ -1,13 +1,12 @@
 //! `slipway registry rule ...` and `slipway registry key ...`
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use registry_server::Administration;
 use registry_types::AccessRule;
 use serde_json::json;
 
 use crate::{
-    arguments::{OutputFormat, RuleCommand},
+    arguments::{DataOption, OutputFormat, RuleCommand},
     failure::Failure,
 };
 
@@ -18,13 +17,13 @@ pub(crate) async fn run(command: RuleCommand) -> Result<(), Failure> {
     match command {
         RuleCommand::Add { pattern, to, actions, data } => {
             let rule = AccessRule { subject: to, pattern, actions };
-            let added = Administration::open(&data.data).await?.add_rule(&rule).await?;
+            let added = data.administration().await?.add_rule(&rule).await?;
             println!("{}", added.id);
             Ok(())
         }
-        RuleCommand::List { data, output } => list(&data.data, output).await,
+        RuleCommand::List { data, output } => list(&data, output).await,
         RuleCommand::Remove { id, data } => {
-            if Administration::open(&data.data).await?.remove_rule(id).await? {
+            if data.administration().await?.remove_rule(id).await? {
                 Ok(())
             } else {
                 Err(Failure::NotFound(format!(
@@ -35,8 +34,8 @@ pub(crate) async fn run(command: RuleCommand) -> Result<(), Failure> {
     }
 }
 
-async fn list(data: &Path, output: OutputFormat) -> Result<(), Failure> {
-    let rules = Administration::open(data).await?.rules().await?;
+async fn list(data: &DataOption, output: OutputFormat) -> Result<(), Failure> {
+    let rules = data.administration().await?.rules().await?;
     match output {
         OutputFormat::Json => {
             let list: Vec<_> = rules
@@ -63,7 +62,7 @@ async fn list(data: &Path, output: OutputFormat) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(crate) async fn rotate_key(data: &Path, leaked: bool) -> Result<(), Failure> {
+pub(crate) async fn rotate_key(data: &DataOption, leaked: bool) -> Result<(), Failure> {
     let overlap = if leaked { Duration::ZERO } else { OVERLAP };
-    Ok(Administration::open(data).await?.rotate_key(overlap).await?)
+    Ok(data.administration().await?.rotate_key(overlap).await?)
 }

@@ -1,5 +1,7 @@
 //! `slipway registry serve`
 
+use std::path::PathBuf;
+
 use registry_server::{AuthMode, Config, Overrides, Server, client_instructions};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -44,20 +46,24 @@ fn die_at_failpoints() -> fail::FailScenario<'static> {
 
 /// The variables of the environment that may be settings: not those that name the file and the log, and none that is
 /// no text.
-fn registry_variables() -> impl Iterator<Item = (String, String)> {
+pub(super) fn registry_variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name != "SLIPWAY_REGISTRY_CONFIG")
 }
 
-fn overrides(arguments: &Serve) -> Result<Overrides, Failure> {
-    let text = |path: &Option<std::path::PathBuf>| match path.as_ref().map(|path| path.to_str().ok_or(path)) {
+/// A path as a value of the configuration.
+pub(super) fn text(path: &Option<PathBuf>) -> Result<Option<String>, Failure> {
+    match path.as_ref().map(|path| path.to_str().ok_or(path)) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text.to_owned())),
         Some(Err(path)) => {
             Err(Failure::Usage(format!("the path {} is not UTF-8: use another", path.display())))
         }
-    };
+    }
+}
+
+fn overrides(arguments: &Serve) -> Result<Overrides, Failure> {
     let set = |flag: bool| flag.then_some(true);
     let mut overrides = Overrides::default();
     overrides.set("data", text(&arguments.data)?);

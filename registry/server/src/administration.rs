@@ -7,13 +7,18 @@ use std::{
 };
 
 use registry_auth::{KeyStore, Secret};
+use registry_blobs::LocalBlobs;
+use registry_core::{CollectionRound, Limits, Registry};
 use registry_io::DirectoryLock;
-use registry_metadata::{AccountMetadata, AccountRecord, RuleRecord, SqliteMetadata};
-use registry_types::{AccessRule, AccountKind, AccountName};
+use registry_metadata::{
+    AccountMetadata, AccountRecord, CollectionMetadata, CollectionStatus, DryRun, Explanation, RuleRecord,
+    SqliteMetadata,
+};
+use registry_types::{AccessRule, AccountKind, AccountName, Digest};
 use time::OffsetDateTime;
 
 use crate::{
-    DataFolder, ServerError,
+    Config, DataFolder, ServerError,
     run::{hash, off_workers, open_metadata},
 };
 
@@ -35,13 +40,20 @@ pub struct NewAccount {
 pub struct Administration {
     metadata: SqliteMetadata,
     folder: DataFolder,
-    _lock: Option<DirectoryLock>,
+    limits: Limits,
+    /// Held when no server runs.
+    lock: Option<DirectoryLock>,
 }
 
 impl Administration {
-    /// Opens the data folder of a registry that was started at least once.
+    /// Opens the data folder of a registry that was started at least once, with the configuration's defaults.
     pub async fn open(data: &Path) -> Result<Self, ServerError> {
-        let data = data.to_owned();
+        Self::of(&Config { data: data.to_owned(), ..Config::default() }).await
+    }
+
+    /// Opens the registry of a configuration; it was started at least once.
+    pub async fn of(config: &Config) -> Result<Self, ServerError> {
+        let data = config.data.clone();
         let (folder, lock) = off_workers(move || {
             let folder = DataFolder::existing_blocking(&data)?;
             // Without a running server this process is the only one and may bring the schema up to date.
@@ -51,7 +63,7 @@ impl Administration {
         .await?;
         let alone = lock.is_some();
         let metadata = open_metadata(&folder, alone).await?;
-        Ok(Self { metadata, folder, _lock: lock })
+        Ok(Self { metadata, folder, limits: config.limits(), lock })
     }
 
     pub async fn add_account(&self, account: NewAccount) -> Result<(), ServerError> {
@@ -156,5 +168,33 @@ impl Administration {
             rotated.map_err(|error| ServerError::Tokens(error.to_string()))
         })
         .await
+    }
+
+    /// Where collection stands.
+    pub async fn collection_status(&self) -> Result<CollectionStatus, ServerError> {
+        Ok(self.metadata.collection_status(OffsetDateTime::now_utc()).await?)
+    }
+
+    /// What collection would do now, in at most `limit` decisions.
+    pub async fn collection_dry_run(&self, limit: usize) -> Result<DryRun, ServerError> {
+        let now = OffsetDateTime::now_utc();
+        Ok(self.metadata.collect_dry_run(&self.limits.collection, now, limit).await?)
+    }
+
+    /// What holds a blob or manifest, in at most `limit` chains.
+    pub async fn explain_digest(&self, digest: &Digest, limit: usize) -> Result<Explanation, ServerError> {
+        let now = OffsetDateTime::now_utc();
+        Ok(self.metadata.explain(digest, &self.limits.collection, now, limit).await?)
+    }
+
+    /// Collects a batch of what is due. `None`: a server runs, which does so by itself.
+    pub async fn collect(&self) -> Result<Option<CollectionRound>, ServerError> {
+        if self.lock.is_none() {
+            return Ok(None);
+        }
+        let blobs = LocalBlobs::in_directory(self.folder.root().to_owned()).await?;
+        let registry = Registry::new(self.metadata.clone(), blobs, self.limits.clone());
+        let round = registry.collect(OffsetDateTime::now_utc()).await;
+        round.map(Some).map_err(|error| ServerError::Collection(error.to_string()))
     }
 }

@@ -22,6 +22,8 @@ pub enum ServerError {
     Blobs(#[from] registry_blobs::BlobError),
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    #[error("cannot collect garbage: {0}")]
+    Collection(String),
     #[error("cannot set up tokens: {0}")]
     Tokens(String),
 }

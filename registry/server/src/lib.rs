@@ -14,4 +14,9 @@ pub use config::{AuthMode, Config, Overrides};
 pub use data::DataFolder;
 pub use error::ServerError;
 pub use registry_auth::Secret;
+pub use registry_core::CollectionRound;
+pub use registry_metadata::{
+    Candidate, Chain, CollectionStatus, Decision, DryRun, Explanation, KeepReason, KindCounts, RemovalReason,
+    Verdict,
+};
 pub use run::Server;

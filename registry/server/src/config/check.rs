@@ -8,9 +8,6 @@ use crate::ServerError;
 /// A day, in seconds: for so long `slipway registry key rotate` keeps tokens of the old key good.
 const LONGEST_TOKEN: u64 = 24 * 3600;
 
-/// Ten minutes, in seconds: a slow client's layers must not go before its manifest comes.
-const SHORTEST_LEASE: u64 = 600;
-
 /// Ten years, in seconds: what is longer is a slip, and dates that far back do not exist.
 const LONGEST_TIME: u64 = 10 * 365 * 24 * 3600;
 
@@ -85,9 +82,9 @@ impl Config {
                 "the times under limits and collection must be at most 315360000 seconds, ten years",
             );
         }
-        if self.collection.lease_seconds < SHORTEST_LEASE {
+        if self.collection.lease_seconds == 0 {
             return wrong(
-                "collection.lease_seconds must be at least 600: a push may take as long from its first layer to its manifest",
+                "collection.lease_seconds must be above zero, and longer than a push takes from its first layer to its manifest",
             );
         }
         if self.external_url.as_ref().is_some_and(|url| !is_origin(url)) {
