@@ -32,7 +32,7 @@ impl DataOption {
     /// The configuration of the registry that is meant, as its server reads it.
     fn config(&self) -> Result<Config, Failure> {
         let mut flags = Overrides::default();
-        flags.set("data", serve::text(&self.data)?);
+        flags.set("data", serve::text(self.data.as_ref())?);
         Ok(Config::load(self.config.as_deref(), serve::registry_variables(), flags)?)
     }
 

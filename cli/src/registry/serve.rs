@@ -53,8 +53,8 @@ pub(super) fn registry_variables() -> impl Iterator<Item = (String, String)> {
 }
 
 /// A path as a value of the configuration.
-pub(super) fn text(path: &Option<PathBuf>) -> Result<Option<String>, Failure> {
-    match path.as_ref().map(|path| path.to_str().ok_or(path)) {
+pub(super) fn text(path: Option<&PathBuf>) -> Result<Option<String>, Failure> {
+    match path.map(|path| path.to_str().ok_or(path)) {
         None => Ok(None),
         Some(Ok(text)) => Ok(Some(text.to_owned())),
         Some(Err(path)) => {
@@ -66,13 +66,13 @@ pub(super) fn text(path: &Option<PathBuf>) -> Result<Option<String>, Failure> {
 fn overrides(arguments: &Serve) -> Result<Overrides, Failure> {
     let set = |flag: bool| flag.then_some(true);
     let mut overrides = Overrides::default();
-    overrides.set("data", text(&arguments.data)?);
+    overrides.set("data", text(arguments.data.as_ref())?);
     overrides.set("listen", arguments.listen.clone());
     overrides.set("external_url", arguments.external_url.clone());
     let proxies = &arguments.trusted_proxy;
     overrides.set("trusted_proxies", (!proxies.is_empty()).then(|| proxies.clone()));
-    overrides.set("tls.certificate", text(&arguments.tls_cert)?);
-    overrides.set("tls.key", text(&arguments.tls_key)?);
+    overrides.set("tls.certificate", text(arguments.tls_cert.as_ref())?);
+    overrides.set("tls.key", text(arguments.tls_key.as_ref())?);
     overrides.set("tls.self_signed", arguments.tls.map(|_| true));
     overrides.set("tls.required", set(arguments.tls_required));
     overrides.set(
@@ -85,7 +85,7 @@ fn overrides(arguments: &Serve) -> Result<Overrides, Failure> {
     );
     overrides.set("auth.allow_none_anywhere", set(arguments.allow_none_anywhere));
     overrides.set("auth.gitlab.realm", arguments.gitlab_realm.clone());
-    overrides.set("auth.gitlab.certificates", text(&arguments.gitlab_certificates)?);
+    overrides.set("auth.gitlab.certificates", text(arguments.gitlab_certificates.as_ref())?);
     overrides.set("auth.issuer", arguments.issuer.clone());
     overrides.set("auth.service", arguments.service.clone());
     overrides.set("limits.sparse_manifests", set(arguments.sparse_manifests));
