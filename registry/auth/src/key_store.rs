@@ -10,10 +10,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustls_pki_types::pem::{PemObject, SectionKind};
 use tempfile::NamedTempFile;
 
-use crate::{AuthError, CLOCK_LEEWAY, PublicKey, SigningKey, TrustedKeys, trust::unix_seconds};
+use crate::{
+    AuthError, KeyRing, SigningKey,
+    key_ring::{RetiredKey, public_key},
+    trust::unix_seconds,
+};
 
 const SIGNING_FILE: &str = "signing.pem";
 
@@ -24,18 +27,11 @@ const RETIRED_PREFIX: &str = "retired-";
 const FOLDER_MODE: u32 = 0o700;
 const OTHERS: u32 = 0o077;
 
-#[derive(Debug)]
-struct RetiredKey {
-    public: Arc<PublicKey>,
-    until: SystemTime,
-}
-
-/// The signing key and its predecessors.
+/// A key ring in a folder.
 #[derive(Debug)]
 pub struct KeyStore {
     folder: PathBuf,
-    signing: Arc<SigningKey>,
-    retired: Vec<RetiredKey>,
+    ring: KeyRing,
 }
 
 impl KeyStore {
@@ -53,43 +49,27 @@ impl KeyStore {
         }
         let signing = Arc::new(read_signing_blocking(&path)?);
         let retired = read_retired_blocking(folder, now)?;
-        Ok(Self { folder: folder.to_owned(), signing, retired })
+        Ok(Self { folder: folder.to_owned(), ring: KeyRing { signing, retired } })
     }
 
-    /// The key that signs now.
-    pub fn signing(&self) -> Arc<SigningKey> {
-        Arc::clone(&self.signing)
+    /// The keys.
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
     }
 
-    /// The keys whose tokens are accepted: the signing key and those retired.
-    pub fn trusted(&self) -> TrustedKeys {
-        let mut trusted = TrustedKeys::default();
-        trusted.insert(self.signing.shared_public(), None);
-        for key in &self.retired {
-            trusted.insert(Arc::clone(&key.public), Some(key.until));
-        }
-        trusted
-    }
-
-    /// Signs with a new key from now on. The old private key is destroyed; its tokens, which live `lifetime`
-    /// from their issue, are accepted until the last has expired, clock leeway included. With a `lifetime` of
-    /// zero, for a key that leaked, they are refused at once.
+    /// Signs with a new key from now on, as [`KeyRing::rotated_blocking`] says. The old private key is destroyed.
     ///
     /// The old key's public half is on disk before the new key replaces it, so a crash in between loses no
     /// token: the old key then simply goes on signing.
     pub fn rotate_blocking(&mut self, lifetime: Duration, now: SystemTime) -> Result<(), AuthError> {
-        let new = SigningKey::generate_blocking()?;
-        let mut retired = None;
-        if !lifetime.is_zero() {
-            let until = now + lifetime + CLOCK_LEEWAY;
-            let public = self.signing.shared_public();
-            let name = format!("{RETIRED_PREFIX}{}-{}.pem", unix_seconds(until), public.thumbprint());
-            write_blocking(&self.folder, &name, &public.to_pem(), true)?;
-            retired = Some(RetiredKey { public, until });
+        let ring = self.ring.rotated_blocking(lifetime, now)?;
+        if let Some(last) = ring.retired.last().filter(|_| !lifetime.is_zero()) {
+            let name =
+                format!("{RETIRED_PREFIX}{}-{}.pem", unix_seconds(last.until), last.public.thumbprint());
+            write_blocking(&self.folder, &name, &last.public.to_pem(), true)?;
         }
-        write_blocking(&self.folder, SIGNING_FILE, new.to_pem()?.expose(), true)?;
-        self.signing = Arc::new(new);
-        self.retired.extend(retired);
+        write_blocking(&self.folder, SIGNING_FILE, ring.signing.to_pem()?.expose(), true)?;
+        self.ring = ring;
         Ok(())
     }
 }
@@ -119,14 +99,8 @@ fn read_retired_blocking(folder: &Path, now: SystemTime) -> Result<Vec<RetiredKe
             continue;
         }
         let text = fs::read(&path).map_err(file_error(&path, "read"))?;
-        let what = format!("the retired key {}", path.display());
-        let bad = |reason| AuthError::Key { what: what.clone(), reason };
-        let (kind, der) = <(SectionKind, Vec<u8>)>::from_pem_slice(&text)
-            .map_err(|_| bad("it is not a PEM file: remove it, its tokens are refused then"))?;
-        if kind != SectionKind::PublicKey {
-            return Err(bad("it holds no public key: remove it, its tokens are refused then"));
-        }
-        retired.push(RetiredKey { public: Arc::new(PublicKey::from_info_der(&der, &what)?), until });
+        let public = public_key(&text, &format!("the retired key {}", path.display()))?;
+        retired.push(RetiredKey { public: Arc::new(public), until });
     }
     Ok(retired)
 }
@@ -156,6 +130,7 @@ fn write_blocking(folder: &Path, name: &str, text: &str, replace: bool) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CLOCK_LEEWAY;
 
     const LIFETIME: Duration = Duration::from_mins(15);
 
@@ -173,7 +148,7 @@ mod tests {
     }
 
     fn ids(store: &KeyStore) -> Vec<String> {
-        store.trusted().key_ids().map(str::to_owned).collect()
+        store.ring().trusted().key_ids().map(str::to_owned).collect()
     }
 
     #[test]
@@ -205,9 +180,9 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
         let mut store = KeyStore::open_blocking(place.path(), now).unwrap();
-        let old = store.signing();
+        let old = store.ring().signing();
         store.rotate_blocking(LIFETIME, now).unwrap();
-        let new = store.signing();
+        let new = store.ring().signing();
         assert_ne!(old.public().key_id(), new.public().key_id());
         let both = [new.public().key_id().to_owned(), old.public().key_id().to_owned()];
         assert_eq!(ids(&store), both);
@@ -231,7 +206,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
         let mut store = KeyStore::open_blocking(place.path(), now).unwrap();
-        let leaked = store.signing();
+        let leaked = store.ring().signing();
         store.rotate_blocking(Duration::ZERO, now).unwrap();
         assert!(!ids(&store).contains(&leaked.public().key_id().to_owned()));
         assert_eq!(names(place.path()), [SIGNING_FILE]);

@@ -196,9 +196,9 @@ async fn token_server(config: &Config, folder: &DataFolder) -> Result<TokenServe
     let store = read_keys(folder.keys()).await?;
     let auth = &config.auth;
     let issuer = Issuer::new(auth.issuer(), auth.service.clone(), Duration::from_secs(auth.token_seconds));
-    let verifier = Verifier::new(auth.issuer(), auth.service.clone(), store.trusted());
+    let verifier = Verifier::new(auth.issuer(), auth.service.clone(), store.ring().trusted());
     let realm = config.external_url.as_ref().map(|url| format!("{}jwt/auth", url.as_str()));
-    TokenServer::new(issuer, store.signing(), verifier, realm.as_deref()).map_err(tokens_error)
+    TokenServer::new(issuer, store.ring().signing(), verifier, realm.as_deref()).map_err(tokens_error)
 }
 
 async fn gitlab(config: &Config) -> Result<Authenticator, ServerError> {
@@ -306,7 +306,7 @@ async fn keep_reloading((tokens, tls): Watched) {
         if let (Some((server, folder)), true) = (&tokens, keys != keys_seen) {
             match read_keys(folder.clone()).await {
                 Ok(store) => {
-                    server.replace_keys(store.signing(), store.trusted());
+                    server.replace_keys(store.ring().signing(), store.ring().trusted());
                     tracing::info!("took over the new signing key");
                     keys_seen = keys;
                 }
