@@ -259,6 +259,6 @@ impl Repository {
 const REFERRERS_TAG_DIGITS: usize = 64;
 
 /// `sha256-<hex>`, with at most 64 digits (distribution specification, "Referrers Tag Schema").
-fn referrers_tag(digest: &Digest) -> Result<Tag, Error> {
+pub(crate) fn referrers_tag(digest: &Digest) -> Result<Tag, Error> {
     Ok(format!("{}-{:.REFERRERS_TAG_DIGITS$}", digest.algorithm(), digest.hex()).parse()?)
 }
