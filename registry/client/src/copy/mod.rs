@@ -24,8 +24,8 @@ use crate::{
     target::{Target, TargetName},
 };
 
-pub use report::{CopyEvent, CopyReport};
 use report::Counter;
+pub use report::{CopyEvent, CopyReport};
 
 /// Blobs of one manifest copied at once. The client's own limit counts over all of them.
 const BLOBS_AT_ONCE: usize = 8;

@@ -10,14 +10,26 @@ use crate::{Manifest, Mount};
 #[derive(Debug, Clone)]
 pub enum CopyEvent {
     /// A blob is looked for at the target, and copied if it is not there.
-    BlobStarted { descriptor: Descriptor },
+    BlobStarted {
+        descriptor: Descriptor,
+    },
     /// So many bytes of a blob are at a layout or archive. Towards a registry the client's own
     /// [`Progress`](crate::Progress) tells.
-    BlobPosition { digest: Digest, position: u64 },
-    BlobDone { descriptor: Descriptor, how: Mount },
-    ManifestDone { descriptor: Descriptor },
+    BlobPosition {
+        digest: Digest,
+        position: u64,
+    },
+    BlobDone {
+        descriptor: Descriptor,
+        how: Mount,
+    },
+    ManifestDone {
+        descriptor: Descriptor,
+    },
     /// An image is whole and has its names.
-    ImageDone { digest: Digest },
+    ImageDone {
+        digest: Digest,
+    },
 }
 
 /// What a copy came to. Blobs that several images share count for the first of them.

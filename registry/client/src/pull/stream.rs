@@ -68,13 +68,7 @@ pub(crate) fn verified<S>(
 where
     S: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
 {
-    let verifier = Verifier {
-        pieces,
-        hasher,
-        expected: descriptor.clone(),
-        what,
-        last: None,
-    };
+    let verifier = Verifier { pieces, hasher, expected: descriptor.clone(), what, last: None };
     let pieces = stream::try_unfold(Some(verifier), |state| async move {
         let Some(mut verifier) = state else { return Ok(None) };
         let size = verifier.expected.size;

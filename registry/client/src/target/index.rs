@@ -47,8 +47,10 @@ impl Index {
             return;
         }
         self.manifests.retain(|other| {
-            let nameless = annotation(other, CONTAINERD_NAME).is_none() && annotation(other, REFERENCE_NAME).is_none();
-            !(nameless && other.digest == entry.digest) && !names.iter().any(|name| is_called(other, name))
+            let nameless =
+                annotation(other, CONTAINERD_NAME).is_none() && annotation(other, REFERENCE_NAME).is_none();
+            let replaced = names.iter().any(|name| is_called(other, name));
+            !(replaced || nameless && other.digest == entry.digest)
         });
         for name in names {
             let mut annotations = entry.annotations.clone().unwrap_or_default();

@@ -67,9 +67,8 @@ impl LayoutTarget {
         tell: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Mount, Error> {
         let wanted = blob.clone();
-        let found = self
-            .blocking("writing a blob into", move |root| find_or_begin_blocking(root, &wanted))
-            .await?;
+        let found =
+            self.blocking("writing a blob into", move |root| find_or_begin_blocking(root, &wanted)).await?;
         let Some(mut partial) = found else { return Ok(Mount::Existed) };
         let known = partial.hasher.length();
         tell(known);
@@ -93,7 +92,8 @@ impl LayoutTarget {
             Err(error) => return Err(error),
         }
         let digest = blob.digest;
-        self.blocking("writing a blob into", move |root| partial.keep_blocking(&place(root, &digest))).await?;
+        self.blocking("writing a blob into", move |root| partial.keep_blocking(&place(root, &digest)))
+            .await?;
         Ok(Mount::Uploaded)
     }
 

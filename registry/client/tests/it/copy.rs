@@ -95,8 +95,7 @@ async fn an_index_its_images_and_its_signature_arrive_in_order_and_nothing_trave
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&events);
     let copier = Copier::new(target.clone(), all(), move |event| seen.lock().unwrap().push(event));
-    let report =
-        copier.copy(&source(&client, &from, "v1"), &[TargetName::reference("v2")]).await.unwrap();
+    let report = copier.copy(&source(&client, &from, "v1"), &[TargetName::reference("v2")]).await.unwrap();
     assert_eq!(report.digest, sample.index);
     assert_eq!((report.manifests, report.referrers), (4, 1));
     assert_eq!((report.blobs_copied, report.blobs_existed), (5, 0));
@@ -105,8 +104,7 @@ async fn an_index_its_images_and_its_signature_arrive_in_order_and_nothing_trave
     let here = from.state.manifests.lock().unwrap().clone();
     assert_eq!(there["v2"], here["v1"], "the bytes changed");
     assert_eq!(there[&sample.signature.to_string()], here["signature"]);
-    let order: Vec<String> =
-        to.seen("PUT", "/manifests/").iter().map(|seen| seen.target.clone()).collect();
+    let order: Vec<String> = to.seen("PUT", "/manifests/").iter().map(|seen| seen.target.clone()).collect();
     let place = |name: &str| order.iter().position(|target| target.ends_with(name)).unwrap();
     assert!(place(&sample.amd64.to_string()) < place(&sample.index.to_string()), "{order:?}");
     assert!(place(&sample.index.to_string()) < place(&sample.signature.to_string()), "{order:?}");
@@ -315,10 +313,9 @@ async fn a_damaged_source_leaves_no_archive_and_no_name() {
     let client = builder().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (archive, layout) = (folder.path().join("image.tar"), folder.path().join("layout"));
-    for target in [
-        Target::archive(&archive, ArchiveFormat::Oci).await.unwrap(),
-        Target::layout(&layout).await.unwrap(),
-    ] {
+    for target in
+        [Target::archive(&archive, ArchiveFormat::Oci).await.unwrap(), Target::layout(&layout).await.unwrap()]
+    {
         let error = copy_into(target, all(), &source(&client, &from, "v1"), "v1").await.unwrap_err();
         assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
     }
