@@ -53,6 +53,17 @@ impl Failure {
 }
 
 impl Failure {
+    /// The same failure, told in other words.
+    pub(crate) fn with(self, words: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Failed(text) => Self::Failed(words(&text)),
+            Self::Usage(text) => Self::Usage(words(&text)),
+            Self::Unauthorized(text) => Self::Unauthorized(words(&text)),
+            Self::NotFound(text) => Self::NotFound(words(&text)),
+            Self::Signalled(signal) => Self::Signalled(signal),
+        }
+    }
+
     /// What a registry's answer means for the exit code, told by `message`.
     pub(crate) fn of_registry(error: &registry_client::Error, message: String) -> Self {
         use registry_client::Error;

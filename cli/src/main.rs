@@ -7,6 +7,7 @@ mod client;
 mod conformance;
 mod demo;
 mod failure;
+mod image;
 mod import;
 mod logging;
 mod registry;
@@ -38,6 +39,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Builder(command) => builder::run(command),
         Command::Conformance(arguments) => conformance::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Image(command) => image::run(command),
         Command::Import(arguments) => import::run(&arguments),
     }
 }

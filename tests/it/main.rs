@@ -16,6 +16,7 @@ mod full_disk;
 mod gitlab;
 mod helm;
 mod http;
+mod image;
 mod manifests;
 mod oras;
 mod regctl;

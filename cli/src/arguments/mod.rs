@@ -1,10 +1,12 @@
 //! The command line. Every command has help with an example.
 
 mod builder;
+mod image;
 mod registry;
 mod units;
 
 pub(crate) use builder::*;
+pub(crate) use image::*;
 pub(crate) use registry::*;
 
 use std::path::PathBuf;
@@ -39,6 +41,9 @@ pub(crate) enum Command {
     /// Build images from Dockerfiles, without a daemon
     #[command(subcommand)]
     Builder(BuilderCommand),
+    /// List, inspect, copy, tag and remove images in any registry, layout or archive
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Show all of it on this machine: a registry, a login, a build, three tags pushed and pulled back, the image run
     #[command(after_help = "Example:\n  slipway demo")]
     Demo(Demo),

@@ -21,6 +21,9 @@ const LONGEST_PAGE: u64 = 16 << 20;
 /// Most pages followed for one list. A registry that always names a next page would never end.
 const MOST_PAGES: usize = 100_000;
 
+/// Repositories asked for at once where all are wanted: distribution gives 100 unless told otherwise.
+const CATALOG_PAGE: u32 = 1000;
+
 /// How often an update of a referrers tag is tried against others who write it at the same time.
 const REFERRERS_TRIES: usize = 5;
 
@@ -123,6 +126,20 @@ impl Client {
         let names: Repositories = read_json(reply).await?;
         let items = names.repositories.unwrap_or_default();
         Ok(Page { items: items.iter().map(|name| name.parse()).collect::<Result<_, _>>()?, next })
+    }
+}
+
+impl Client {
+    /// Every repository of the registry that this login may see, over all pages.
+    pub async fn all_repositories(&self, host: &RegistryHost) -> Result<Vec<RepositoryName>, Error> {
+        let mut page = self.catalog(host, Some(CATALOG_PAGE), None).await?;
+        let mut names = std::mem::take(&mut page.items);
+        for _ in 0..MOST_PAGES {
+            let Some(next) = page.next.take() else { return Ok(names) };
+            page = self.catalog_page(host, next).await?;
+            names.append(&mut page.items);
+        }
+        Err(Error::reply(host, "its catalog never ends"))
     }
 }
 
@@ -259,6 +276,6 @@ impl Repository {
 const REFERRERS_TAG_DIGITS: usize = 64;
 
 /// `sha256-<hex>`, with at most 64 digits (distribution specification, "Referrers Tag Schema").
-fn referrers_tag(digest: &Digest) -> Result<Tag, Error> {
+pub(crate) fn referrers_tag(digest: &Digest) -> Result<Tag, Error> {
     Ok(format!("{}-{:.REFERRERS_TAG_DIGITS$}", digest.algorithm(), digest.hex()).parse()?)
 }

@@ -57,18 +57,18 @@ struct Verifier<S> {
     last: Option<Bytes>,
 }
 
-/// Wraps `pieces` so that they are checked against a descriptor. `what` names the blob in errors.
-pub(crate) fn verified<S>(descriptor: &Descriptor, what: String, pieces: S) -> BlobStream
+/// Wraps `pieces` so that they, behind the bytes that `hasher` has seen, are checked against a descriptor. `what` names
+/// the blob in errors.
+pub(crate) fn verified<S>(
+    descriptor: &Descriptor,
+    what: String,
+    hasher: DigestHasher,
+    pieces: S,
+) -> BlobStream
 where
     S: Stream<Item = Result<Bytes, Error>> + Send + Unpin + 'static,
 {
-    let verifier = Verifier {
-        pieces,
-        hasher: DigestHasher::new(descriptor.digest.algorithm()),
-        expected: descriptor.clone(),
-        what,
-        last: None,
-    };
+    let verifier = Verifier { pieces, hasher, expected: descriptor.clone(), what, last: None };
     let pieces = stream::try_unfold(Some(verifier), |state| async move {
         let Some(mut verifier) = state else { return Ok(None) };
         let size = verifier.expected.size;
@@ -115,20 +115,35 @@ impl<S> Verifier<S> {
 impl Repository {
     /// A blob as it comes in, verified. It counts as one of the client's transfers until it is dropped.
     pub async fn blob_stream(&self, descriptor: &Descriptor) -> Result<BlobStream, Error> {
+        self.blob_stream_behind(descriptor, DigestHasher::new(descriptor.digest.algorithm())).await
+    }
+
+    /// The bytes of a blob behind those that `known` has seen, verified as a whole: for a pull that another process
+    /// began. The stream's size is that of the whole blob.
+    pub async fn blob_stream_behind(
+        &self,
+        descriptor: &Descriptor,
+        known: DigestHasher,
+    ) -> Result<BlobStream, Error> {
+        let position = known.length();
         let permit = Inner::permit(&self.inner.pulls).await;
-        let opened = self.open_blob(&descriptor.digest, descriptor.size, 0).await?;
+        let opened = if position > 0 && position == descriptor.size {
+            None
+        } else {
+            Some(self.open_blob(&descriptor.digest, descriptor.size, position).await?)
+        };
         let state = Raw {
             repository: self.clone(),
             descriptor: descriptor.clone(),
-            position: 0,
+            position,
             attempt: 0,
-            opened: Some(opened),
+            opened,
             _permit: permit,
         };
         let pieces = stream::try_unfold(state, |mut state| async move {
             Ok(state.next().await?.map(|piece| (piece, state)))
         });
-        Ok(verified(descriptor, self.blob_name(&descriptor.digest), Box::pin(pieces)))
+        Ok(verified(descriptor, self.blob_name(&descriptor.digest), known, Box::pin(pieces)))
     }
 }
 

@@ -9,9 +9,9 @@ use super::store::Store;
 use crate::{Error, Manifest};
 
 /// The tag, or with some tools the whole name, of an entry.
-const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REFERENCE_NAME: &str = "org.opencontainers.image.ref.name";
 /// The whole name, as containerd and docker write it.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// The images of a layout, or of an archive that was read as one.
 #[derive(Debug)]
@@ -56,6 +56,13 @@ impl Layout {
         Ok(Some(Self { images, index: Some(index) }))
     }
 
+    /// The images without what refers to them: signatures and the like stand in the index without a name.
+    fn own_images(&self) -> Vec<&Entry> {
+        let refers = |entry: &Entry| entry.names.is_empty() && entry.descriptor.artifact_type.is_some();
+        let own: Vec<&Entry> = self.images.iter().filter(|entry| !refers(entry)).collect();
+        if own.is_empty() { self.images.iter().collect() } else { own }
+    }
+
     /// The image called `name`, or the only one. Entries for several platforms under one name, or under none, are
     /// one image.
     pub(super) async fn choose(
@@ -64,7 +71,7 @@ impl Layout {
         name: Option<&str>,
     ) -> Result<(Manifest, Option<String>), Error> {
         let found: Vec<&Entry> = match name {
-            None => self.images.iter().collect(),
+            None => self.own_images(),
             Some(name) => self.images.iter().filter(|entry| entry.is_called(name)).collect(),
         };
         let label = |entry: &Entry| name.map(str::to_owned).or_else(|| entry.names.first().cloned());

@@ -5,33 +5,31 @@ mod archive;
 mod copy;
 mod docker;
 mod layout;
+mod local;
+mod referrers;
 mod store;
 
 use std::path::Path;
 
-use registry_types::{Descriptor, ImageReference, Platform, Reference};
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt as _;
+use registry_types::{Descriptor, DigestHasher, ImageReference, Platform, Reference};
 use tokio::io::AsyncRead;
 
 use crate::{
     BlobContent, BlobStream, Client, Error, ImageManifest, Manifest, Repository,
     manifest::{Chooser, Step},
 };
-use layout::Layout;
-use store::Store;
+
+pub(crate) use layout::{CONTAINERD_NAME, REFERENCE_NAME};
+pub use local::{LocalImages, LocalSource};
+pub(crate) use store::blob_path;
 
 /// An image, or an index of images, in a registry.
 #[derive(Debug, Clone)]
 pub struct RegistrySource {
     pub repository: Repository,
     pub reference: Reference,
-}
-
-/// An image out of a folder or an archive. Cloning is cheap.
-#[derive(Debug, Clone)]
-pub struct LocalSource {
-    store: Store,
-    top: Manifest,
-    name: Option<String>,
 }
 
 /// Where an image comes from.
@@ -50,27 +48,18 @@ impl Source {
     /// An image in the OCI layout at `folder` (image specification, "OCI Image Layout"). `name` chooses among several
     /// by their reference name.
     pub async fn layout(folder: &Path, name: Option<&str>) -> Result<Self, Error> {
-        Self::local(Store::folder(folder), name).await
+        LocalImages::layout(folder).await?.image(name).await
     }
 
     /// An image in the archive at `path`: a tar of an OCI layout or of `docker save`, also compressed with gzip.
     pub async fn archive(path: &Path, name: Option<&str>) -> Result<Self, Error> {
-        Self::local(archive::open(path).await?, name).await
+        LocalImages::archive(path).await?.image(name).await
     }
 
     /// An image in an archive that comes as a stream, such as standard input. An archive tells only at its end what
     /// is in it, so it is kept in an unnamed temporary file.
     pub async fn stream(reader: impl AsyncRead + Unpin, name: Option<&str>) -> Result<Self, Error> {
-        Self::local(archive::spool(reader).await?, name).await
-    }
-
-    async fn local(mut store: Store, name: Option<&str>) -> Result<Self, Error> {
-        let layout = match Layout::read(&store).await? {
-            Some(layout) => layout,
-            None => docker::read(&mut store).await?,
-        };
-        let (top, name) = layout.choose(&store, name).await?;
-        Ok(Self::Local(LocalSource { store, top, name }))
+        LocalImages::stream(reader).await?.image(name).await
     }
 
     /// What to call the image in messages.
@@ -136,11 +125,37 @@ impl Source {
         }
     }
 
+    /// A blob's bytes behind those that `known` has seen, verified as a whole: a copy that was cut goes on.
+    pub(crate) async fn open_behind(
+        &self,
+        descriptor: &Descriptor,
+        known: DigestHasher,
+    ) -> Result<BlobStream, Error> {
+        match self {
+            Self::Registry(source) => source.repository.blob_stream_behind(descriptor, known).await,
+            Self::Local(source) => source.store.open_behind(descriptor, known).await,
+        }
+    }
+
+    /// A small blob in memory, such as an image's configuration; longer ones than `limit` bytes are refused.
+    pub async fn blob_bytes(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
+        if descriptor.size > limit {
+            let what = format!("blob {} of {}", descriptor.digest, self.label());
+            return Err(Error::TooLarge { what, limit });
+        }
+        let mut content = BytesMut::new();
+        let mut pieces = self.open(descriptor).await?;
+        while let Some(piece) = pieces.try_next().await? {
+            content.extend_from_slice(&piece);
+        }
+        Ok(content.freeze())
+    }
+
     /// A blob that can be read again, if the source is local. Not verified: whoever takes it compares digests.
     pub async fn content(&self, descriptor: &Descriptor) -> Result<Option<BlobContent>, Error> {
         match self {
             Self::Registry(_) => Ok(None),
-            Self::Local(source) => source.store.content(descriptor).await.map(Some),
+            Self::Local(source) => source.content(descriptor).await.map(Some),
         }
     }
 }

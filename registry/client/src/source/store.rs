@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use registry_types::{Descriptor, Digest};
+use registry_types::{Descriptor, Digest, DigestHasher};
 
 use crate::{
     BlobContent, BlobStream, Error, Manifest,
@@ -43,6 +43,11 @@ pub(super) struct Tar {
     pub(super) blobs: HashMap<Digest, Extent>,
     /// Manifests that are made here, for archives that have none.
     pub(super) made: HashMap<Digest, Bytes>,
+}
+
+/// Where a blob lies in a layout.
+pub(crate) fn blob_path(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
 impl Store {
@@ -104,8 +109,7 @@ impl Store {
                 return Ok(tar.payload(*extent));
             }
         }
-        let name = format!("blobs/{}/{}", digest.algorithm(), digest.hex());
-        let payload = self.payload(&name).await?.ok_or_else(|| Error::NotFound {
+        let payload = self.payload(&blob_path(digest)).await?.ok_or_else(|| Error::NotFound {
             what: format!("blob {digest}"),
             place: self.path().display().to_string(),
         })?;
@@ -121,10 +125,19 @@ impl Store {
     }
 
     pub(super) async fn open(&self, descriptor: &Descriptor) -> Result<BlobStream, Error> {
+        self.open_behind(descriptor, DigestHasher::new(descriptor.digest.algorithm())).await
+    }
+
+    /// A blob's bytes behind those that `known` has seen.
+    pub(super) async fn open_behind(
+        &self,
+        descriptor: &Descriptor,
+        known: DigestHasher,
+    ) -> Result<BlobStream, Error> {
         let payload = self.blob(descriptor).await?;
         let what = format!("blob {} in {}", descriptor.digest, self.path().display());
         let reading = format!("reading {what}");
-        let pieces = stream::try_unfold(0, move |position| {
+        let pieces = stream::try_unfold(known.length(), move |position| {
             let (payload, reading) = (payload.clone(), reading.clone());
             async move {
                 let piece = payload.read(position, PIECE).await.map_err(|error| Error::io(reading, error))?;
@@ -132,7 +145,7 @@ impl Store {
                 Ok((!piece.is_empty()).then_some((piece, position)))
             }
         });
-        Ok(verified(descriptor, what, Box::pin(pieces)))
+        Ok(verified(descriptor, what, known, Box::pin(pieces)))
     }
 
     pub(super) async fn manifest(&self, descriptor: &Descriptor) -> Result<Manifest, Error> {

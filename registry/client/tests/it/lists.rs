@@ -26,6 +26,8 @@ async fn every_page_of_tags_is_followed() {
             }
             "/v2/root/app/tags/list?last=c" => Some(page(None, r#"{"name":"root/app","tags":null}"#)),
             "/v2/root/app/tags/list?n=1&last=x" => Some(page(None, r#"{"tags":["y"]}"#)),
+            "/v2/_catalog?n=1000" => Some(page(Some("/v2/_catalog?last=b"), r#"{"repositories":["a","b"]}"#)),
+            "/v2/_catalog?last=b" => Some(page(None, r#"{"repositories":["c/d"]}"#)),
             "/v2/_catalog?n=5" => Some(page(None, r#"{"repositories":["a/b","c"]}"#)),
             _ => None,
         }
@@ -39,6 +41,8 @@ async fn every_page_of_tags_is_followed() {
     let client = builder().build().unwrap();
     let page = client.catalog(&fake.host(), Some(5), None).await.unwrap();
     assert_eq!(page.items.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a/b", "c"]);
+    let all = client.all_repositories(&fake.host()).await.unwrap();
+    assert_eq!(all.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b", "c/d"]);
 }
 
 #[tokio::test]

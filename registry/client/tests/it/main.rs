@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test that panics fails the test")]
 
 mod auth;
+mod copy;
 mod fake;
 mod lists;
 mod mount;
