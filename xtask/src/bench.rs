@@ -9,7 +9,9 @@ use crate::{fixtures, shell};
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let (name, rest) = match arguments.split_first() {
         Some((name, rest)) if name == "registry" => (name, rest),
-        _ => bail!("usage: cargo xtask bench registry [--smoke] [--rounds N] [--json FILE] [--rival NAME=COMMAND]..."),
+        _ => bail!(
+            "usage: cargo xtask bench registry [--smoke] [--rounds N] [--json FILE] [--rival NAME=COMMAND]..."
+        ),
     };
     // Smoke only shows that the benchmark works; an optimised build would cost CI minutes for nothing.
     let release = !rest.iter().any(|argument| argument == "--smoke");

@@ -38,8 +38,8 @@ pub(crate) fn open(_: &TempDir) -> Authenticator {
 pub(crate) fn tokens(folder: &TempDir) -> Authenticator {
     let keys = KeyStore::open_blocking(&folder.path().join("keys"), SystemTime::now()).unwrap();
     let issuer = Issuer::new("test", "test", Duration::from_secs(300));
-    let verifier = Verifier::new("test", "test", keys.trusted());
-    Authenticator::token_server(TokenServer::new(issuer, keys.signing(), verifier, None).unwrap())
+    let verifier = Verifier::new("test", "test", keys.ring().trusted());
+    Authenticator::token_server(TokenServer::new(issuer, keys.ring().signing(), verifier, None).unwrap())
 }
 
 impl Server {
