@@ -13,9 +13,11 @@ use std::{
 };
 
 use registry_metadata::{
-    Change, ManifestMetadata, MetadataError, SqliteMetadata, UploadMetadata, suite::samples,
+    BlobMetadata, Change, CollectPolicy, CollectionMetadata, ManifestMetadata, MetadataError,
+    OperationMetadata, SqliteMetadata, UploadMetadata, suite::samples, summarize,
 };
 use registry_types::{Algorithm, DigestHasher, RepositoryName, UploadId};
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::child;
@@ -75,7 +77,49 @@ async fn child_writes_until_it_is_killed() {
     for writer in 0..WRITERS {
         tasks.spawn(write_forever(store.clone(), writer, from));
     }
+    tasks.spawn(collect_forever(store));
     tasks.join_all().await;
+}
+
+/// Makes garbage whose lease was over long ago, and collects it to its last byte.
+async fn collect_forever(store: SqliteMetadata) {
+    let here = samples::repository("team/garbage");
+    for number in 0_u64.. {
+        let now = OffsetDateTime::now_utc();
+        let garbage = samples::blob(&format!("garbage {number}"));
+        store.link_blob(&here, &garbage, None, Change::at(now - Duration::from_hours(48))).await.unwrap();
+        store.collect(&CollectPolicy::default(), now, 3).await.unwrap();
+        for removal in store.removals(now, Duration::ZERO, 1).await.unwrap() {
+            assert!(store.removal_wanted(&removal).await.unwrap());
+            store.finish_removal(&removal).await.unwrap();
+        }
+    }
+}
+
+/// Collects all there is long after the crash, when no lease holds any more.
+async fn collect_all(store: &SqliteMetadata) {
+    let late = OffsetDateTime::now_utc() + Duration::from_hours(48);
+    while store.collect(&CollectPolicy::default(), late, 1_000).await.unwrap().examined > 0 {}
+    let garbage = samples::repository("team/garbage");
+    for number in 0..3 {
+        let blob = samples::blob(&format!("garbage {number}"));
+        assert_eq!(samples::linked_blob(store, &garbage, &blob.digest).await, None);
+    }
+    for removal in store.removals(late, Duration::ZERO, usize::MAX).await.unwrap() {
+        assert!(store.removal_wanted(&removal).await.unwrap());
+    }
+}
+
+/// Totals agree with the rows, whenever the process died.
+async fn check_totals(store: &SqliteMetadata) {
+    let rows = summarize(store).await.unwrap();
+    let rows = |table| rows.iter().find(|total| total.table == table).unwrap().rows;
+    let counts = store.counts().await.unwrap();
+    let counted =
+        [counts.repositories, counts.manifests, counts.tags, counts.blobs, counts.queued, counts.removals];
+    let tables =
+        ["repositories", "repository_manifests", "tags", "blobs", "collection_queue", "blob_removals"];
+    assert_eq!(counted, tables.map(rows), "{tables:?}");
 }
 
 /// How the child dies.
@@ -132,6 +176,9 @@ fn run_and_kill(database: &Path, from: usize, death: &Death) -> [Option<usize>; 
 /// Checks what is in the database after `from`; gives the number to go on with.
 async fn check(database: &Path, from: usize, acknowledged: &[Option<usize>; WRITERS]) -> usize {
     let store = SqliteMetadata::open(database).unwrap();
+    check_totals(&store).await;
+    collect_all(&store).await;
+    check_totals(&store).await;
     let mut highest = from;
     for (writer, last) in acknowledged.iter().enumerate() {
         let here = repository_of(writer);
@@ -246,7 +293,7 @@ async fn upload_sessions_survive_without_being_closed() {
     let path = folder.path().join("metadata.db");
     let here = samples::repository("team/app");
     let mut hasher = DigestHasher::new(Algorithm::Sha512);
-    let now = time::OffsetDateTime::now_utc();
+    let now = OffsetDateTime::now_utc();
     let record = registry_metadata::UploadRecord {
         id: UploadId::random(),
         repository: here.clone(),
