@@ -3,6 +3,9 @@
 //!
 //! A method that returns `Ok` has committed durably; a method that returns `Err` has changed nothing.
 
+mod cache;
+mod manifest_rows;
+mod postgres;
 mod records;
 mod sqlite;
 #[cfg(feature = "suite")]
@@ -10,6 +13,9 @@ pub mod suite;
 mod summary;
 mod traits;
 
+pub use postgres::{PostgresMetadata, PostgresOptions};
+#[cfg(feature = "suite")]
+pub use postgres::{TestCluster, TestDatabase};
 pub(crate) use records::later;
 pub use records::*;
 pub use sqlite::{SqliteMetadata, SqliteOptions};

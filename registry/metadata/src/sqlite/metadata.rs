@@ -7,13 +7,13 @@ use rusqlite::Connection;
 use time::OffsetDateTime;
 
 use super::{
-    BlobKey, Changes, ManifestKey, SqliteMetadata, accounts, blobs, cache::Lookup, columns::TimeColumn,
+    BlobKey, Changes, ManifestKey, SqliteMetadata, accounts, blobs, columns::TimeColumn,
     events, manifests, referrers, repositories, uploads, writer::Role,
 };
 use crate::{
     AccountMetadata, AccountRecord, BlobMetadata, BlobRecord, Change, HealthMetadata, ListingMetadata,
     ManifestMetadata, ManifestRecord, MetadataError, NewBlob, NewManifest, Page, PageRequest, Referrer,
-    ReferrersRequest, RuleRecord, TagRecord, UploadMetadata, UploadProgress, UploadRecord,
+    ReferrersRequest, RuleRecord, TagRecord, UploadMetadata, UploadProgress, UploadRecord, cache::Lookup,
 };
 
 pub(super) type Answer<T> = Result<T, MetadataError>;

@@ -2,7 +2,7 @@
 //!
 //! - A write is answered after a synced commit; writes that wait together share one (see [`writer`]).
 //! - A read begins after every write acknowledged before it and sees it, whether it comes from the database or
-//!   from the cache, which is never stale (see [`cache`]).
+//!   from the cache, which is never stale (see [`crate::cache`]).
 //! - One process serves; the data folder's lock sees to that. Another process may stand beside it with
 //!   [`SqliteMetadata::open_beside_server_blocking`]: it changes only accounts and rules, which are never cached
 //!   without asking the database, so the server sees such a change with the next request.
@@ -11,7 +11,6 @@ mod accounts;
 mod background;
 mod backup;
 mod blobs;
-mod cache;
 mod collection;
 mod columns;
 mod connection;
@@ -47,12 +46,11 @@ use std::{
 use registry_types::{Digest, Reference, RepositoryName, Tag};
 
 use self::{
-    cache::ExactCache,
     readers::Readers,
     revisions::Revised,
     writer::{Role, Writer},
 };
-use crate::{BlobRecord, ManifestRecord, MetadataError, RuleRecord, TagRuleRecord};
+use crate::{BlobRecord, ManifestRecord, MetadataError, RuleRecord, TagRuleRecord, cache::ExactCache};
 
 /// Metadata in one SQLite file. Cloning is cheap; all clones share one writer, its readers and the cache.
 ///

@@ -9,7 +9,8 @@
 //!     (SqliteMetadata::open(&folder.path().join("metadata.db")).expect("a database"), folder)
 //! });
 //! ```
-//! The closure opens an empty store; what it gives beside the store lives until the test is over.
+//! The closure opens an empty store; what it gives beside the store lives until the test is over. It may give
+//! `None` for a store that this machine cannot have, and then says why itself.
 
 #![expect(clippy::unwrap_used, reason = "a case that meets an error fails")]
 
@@ -37,16 +38,43 @@ use crate::Metadata;
 /// Threads that a case's tasks run on: enough for tasks to overlap on any machine.
 const THREADS: usize = 4;
 
-/// Runs one case on a store of its own.
-pub fn run_case<M, G, Opening, Running>(open: impl FnOnce() -> Opening, case: impl FnOnce(M) -> Running)
+/// What a suite's closure opens: a store with what must outlive it, or perhaps such a pair.
+pub trait Opened {
+    type Store: Metadata;
+    type Kept;
+
+    fn opened(self) -> Option<(Self::Store, Self::Kept)>;
+}
+
+impl<M: Metadata, G> Opened for (M, G) {
+    type Store = M;
+    type Kept = G;
+
+    fn opened(self) -> Option<(M, G)> {
+        Some(self)
+    }
+}
+
+impl<M: Metadata, G> Opened for Option<(M, G)> {
+    type Store = M;
+    type Kept = G;
+
+    fn opened(self) -> Self {
+        self
+    }
+}
+
+/// Runs one case on a store of its own, if there is one.
+pub fn run_case<O, Opening, Running>(open: impl FnOnce() -> Opening, case: impl FnOnce(O::Store) -> Running)
 where
-    M: Metadata,
-    Opening: Future<Output = (M, G)>,
+    O: Opened,
+    Opening: Future<Output = O>,
     Running: Future<Output = ()>,
 {
     runtime().block_on(async {
-        let (store, _kept) = open().await;
-        case(store).await;
+        if let Some((store, _kept)) = open().await.opened() {
+            case(store).await;
+        }
     });
 }
 

@@ -10,6 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 use registry_types::Digest;
 
 use super::{
+    Opened,
     operations::*,
     runtime,
     samples::{all_referrers, linked_blob, page},
@@ -49,10 +50,10 @@ fn digest_of(manifest: usize) -> Digest {
 }
 
 /// Tries random sequences, each on a store of its own.
-pub fn run<M, G, Opening>(open: impl Fn() -> Opening)
+pub fn run<O, Opening>(open: impl Fn() -> Opening)
 where
-    M: Metadata,
-    Opening: Future<Output = (M, G)>,
+    O: Opened,
+    Opening: Future<Output = O>,
 {
     let runtime = runtime();
     let config = Config { cases: SEQUENCES, failure_persistence: None, ..Config::default() };
@@ -60,7 +61,7 @@ where
     TestRunner::new(config)
         .run(&sequences, |operations| {
             runtime.block_on(async {
-                let (store, _kept) = open().await;
+                let Some((store, _kept)) = open().await.opened() else { return };
                 let mut model = Model::default();
                 for operation in &operations {
                     let expected = model.apply(operation);

@@ -1,8 +1,14 @@
-//! SQLite passes the suite.
+//! The engines pass the suite.
 
-use registry_metadata::SqliteMetadata;
+mod sqlite {
+    use registry_metadata::SqliteMetadata;
 
-registry_metadata::metadata_suite!(async || {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    (SqliteMetadata::open(&folder.path().join("metadata.db")).expect("a database"), folder)
-});
+    registry_metadata::metadata_suite!(async || {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        (SqliteMetadata::open(&folder.path().join("metadata.db")).expect("a database"), folder)
+    });
+}
+
+mod postgres {
+    registry_metadata::metadata_suite!(crate::database::store);
+}

@@ -1,7 +1,8 @@
 //! A read cache that is never stale, bounded by bytes.
 //!
-//! Why it is exact. One thread of this process makes every change to what is cached, in three steps: `begin` on
-//! the keys that change, commit, `end` on the same keys. A miss registers a load before it reads the database,
+//! Content that never changes under its key needs only look-ups and loads. For rows that change: one thread of this
+//! process makes every change to what is cached, in three steps: `begin` on the keys that change, commit, `end` on
+//! the same keys. A miss registers a load before it reads the database,
 //! and stores what it read only if its load is still registered.
 //! - `begin` removes the entries and the registered loads of its keys, so what was read before the commit is
 //!   neither there nor can it be stored later.
@@ -32,7 +33,7 @@ const LARGEST_SHARE: usize = 4;
 /// What an entry weighs besides its content: key, links, table slots and the two counters of an `Arc`. In bytes.
 const ENTRY_OVERHEAD: usize = 256;
 
-pub(super) struct ExactCache<K, V> {
+pub(crate) struct ExactCache<K, V> {
     shards: Vec<Mutex<Shard<K, V>>>,
     hasher: RandomState,
     next_load: AtomicU64,
@@ -52,13 +53,13 @@ struct Shard<K, V> {
 }
 
 /// What a look-up found.
-pub(super) enum Lookup<'cache, K: Hash + Eq + Clone, V: Clone> {
+pub(crate) enum Lookup<'cache, K: Hash + Eq + Clone, V: Clone> {
     Hit(V),
     Miss(Load<'cache, K, V>),
 }
 
 /// A miss whose value is being read. Dropping it without [`Load::finish`] stores nothing.
-pub(super) struct Load<'cache, K: Hash + Eq + Clone, V: Clone> {
+pub(crate) struct Load<'cache, K: Hash + Eq + Clone, V: Clone> {
     cache: &'cache ExactCache<K, V>,
     key: K,
     /// `None` while the key is changing.
@@ -67,7 +68,7 @@ pub(super) struct Load<'cache, K: Hash + Eq + Clone, V: Clone> {
 
 impl<K: Hash + Eq + Clone, V: Clone> ExactCache<K, V> {
     /// A cache of at most `bytes`; with zero it keeps nothing.
-    pub(super) fn new(bytes: usize, content_bytes: fn(&V) -> usize) -> Self {
+    pub(crate) fn new(bytes: usize, content_bytes: fn(&V) -> usize) -> Self {
         let shard = || {
             Mutex::new(Shard {
                 entries: LinkedHashMap::new(),
@@ -86,7 +87,7 @@ impl<K: Hash + Eq + Clone, V: Clone> ExactCache<K, V> {
     }
 
     /// The value, or a registered load: read the database after this call, not before.
-    pub(super) fn look_up(&self, key: K) -> Lookup<'_, K, V> {
+    pub(crate) fn look_up(&self, key: K) -> Lookup<'_, K, V> {
         let mut shard = self.shard(&key);
         if let Some(value) = shard.entries.to_back(&key) {
             return Lookup::Hit(value.clone());
@@ -102,7 +103,7 @@ impl<K: Hash + Eq + Clone, V: Clone> ExactCache<K, V> {
     }
 
     /// To be called before a change of `keys` commits; [`Self::end`] must follow whether or not it does.
-    pub(super) fn begin(&self, keys: &[K]) {
+    pub(crate) fn begin(&self, keys: &[K]) {
         for key in keys {
             let mut shard = self.shard(key);
             if let Some(value) = shard.entries.remove(key) {
@@ -113,7 +114,7 @@ impl<K: Hash + Eq + Clone, V: Clone> ExactCache<K, V> {
         }
     }
 
-    pub(super) fn end(&self, keys: &[K]) {
+    pub(crate) fn end(&self, keys: &[K]) {
         for key in keys {
             self.shard(key).changing.remove(key);
         }
@@ -142,7 +143,7 @@ impl<K: Hash + Eq + Clone, V: Clone> ExactCache<K, V> {
 
 impl<K: Hash + Eq + Clone, V: Clone> Load<'_, K, V> {
     /// Stores what was read, unless it may be stale by now.
-    pub(super) fn finish(self, value: V) {
+    pub(crate) fn finish(self, value: V) {
         let weight = self.cache.weight(&value);
         if weight > self.cache.shard_bytes / LARGEST_SHARE {
             return;

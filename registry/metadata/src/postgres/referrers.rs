@@ -1,0 +1,80 @@
+//! The referrers list, page by page. The server cuts a page where it is full, so that neither it nor we read the
+//! annotations of more.
+
+use registry_types::{Digest, MediaType, RepositoryName};
+use serde_json::value::RawValue;
+use tokio_postgres::Row;
+
+use super::{
+    columns::{DigestColumn, SizeColumn, TextColumn, limit},
+    connection::Connection,
+    error::Failure,
+};
+use crate::{MetadataError, Page, Referrer, ReferrerMarker, ReferrersRequest};
+
+/// Bytes of an entry beside its types and annotations, in memory as in JSON: keys, digest and size.
+const ENTRY_BYTES: i64 = 256;
+
+/// Lengths of stored texts are known without reading them; `fetched` rows were looked at, one more than asked for.
+pub(super) const PAGE: &str = "WITH fetched AS (
+         SELECT manifests.digest, media_type, octet_length(bytes)::BIGINT AS size, artifact_type, annotations,
+             repository_manifests.id,
+             row_number() OVER (ORDER BY repository_manifests.id) AS position,
+             sum(octet_length(media_type) + coalesce(octet_length(artifact_type), 0)
+                 + coalesce(octet_length(annotations), 0) + $7::BIGINT)
+                 OVER (ORDER BY repository_manifests.id)::BIGINT AS total
+         FROM repository_manifests JOIN manifests ON manifests.id = repository_manifests.manifest_id
+         WHERE repository_id = (SELECT repositories.id FROM repositories WHERE name = $1) AND repository_manifests.subject = $2
+           AND repository_manifests.id > $4 AND ($3::TEXT IS NULL OR artifact_type = $3)
+         ORDER BY repository_manifests.id LIMIT $5::BIGINT + 1)
+     SELECT digest, media_type, size, artifact_type, annotations, id, (SELECT count(*) FROM fetched) FROM fetched
+     WHERE position = 1 OR (position <= $5 AND total <= $6) ORDER BY id";
+
+pub(super) async fn list(
+    connection: &Connection,
+    repository: &RepositoryName,
+    subject: &Digest,
+    artifact_type: Option<&MediaType>,
+    page: ReferrersRequest,
+) -> Result<Page<Referrer>, Failure> {
+    // One more than `entries` is looked at.
+    let entries = limit(page.entries).min(i64::MAX - 1);
+    let rows = connection
+        .rows(
+            PAGE,
+            &[
+                &repository.as_str(),
+                &DigestColumn(*subject),
+                &artifact_type.map(MediaType::as_str),
+                // Row ids begin at 1.
+                &page.after.map_or(0, |marker| marker.0),
+                &entries,
+                &limit(page.bytes),
+                &ENTRY_BYTES,
+            ],
+        )
+        .await?;
+    let fetched: i64 = rows.first().map_or(Ok(0), |row| row.try_get(6))?;
+    let entries = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(Page { more: fetched > limit(entries.len()), entries })
+}
+
+fn read(row: &Row) -> Result<Referrer, Failure> {
+    Ok(Referrer {
+        digest: row.try_get::<_, DigestColumn>(0)?.0,
+        media_type: row.try_get::<_, TextColumn<_>>(1)?.0,
+        size: row.try_get::<_, SizeColumn>(2)?.0,
+        artifact_type: row.try_get::<_, Option<TextColumn<_>>>(3)?.map(|column| column.0),
+        annotations: row.try_get::<_, Option<&str>>(4)?.map(object).transpose()?,
+        marker: ReferrerMarker(row.try_get(5)?),
+    })
+}
+
+/// Text that goes out as it is must at least be an object.
+fn object(text: &str) -> Result<Box<RawValue>, MetadataError> {
+    let damaged = |reason: String| MetadataError::Damaged { reason };
+    if !text.starts_with('{') {
+        return Err(damaged("annotations of a manifest are no JSON object".to_owned()));
+    }
+    RawValue::from_string(text.to_owned()).map_err(|error| damaged(error.to_string()))
+}
