@@ -32,6 +32,9 @@ impl Failure {
             // A wrong password, an unknown database: waiting does not mend it.
             Some(_) => Self::Final(unavailable(reason)),
             None if is_about_the_wire(error) => Self::lost(reason),
+            None if error.to_string().contains("TLS") => Self::Final(unavailable(format!(
+                "{reason}: give sslrootcert=FILE for a root of your own, or sslmode=disable on a network that is yours"
+            ))),
             None => Self::Final(unavailable(reason)),
         }
     }
@@ -93,7 +96,10 @@ fn may_pass(code: &str) -> bool {
 fn is_about_the_wire(error: &Error) -> bool {
     // A timeout has no cause to look at; its text is the driver's own.
     let timeout = error.source().is_none() && error.to_string().contains("timeout");
-    error.is_closed() || timeout || error.source().is_some_and(|cause| cause.is::<io::Error>())
+    let failed = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    // A certificate that is not trusted comes as an error of the stream, and stays untrusted.
+    let distrusted = failed.and_then(io::Error::get_ref).is_some_and(|cause| cause.is::<rustls::Error>());
+    error.is_closed() || timeout || (failed.is_some() && !distrusted)
 }
 
 /// The error with its causes; of an error of the server only its message.

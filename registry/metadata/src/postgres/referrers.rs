@@ -37,8 +37,8 @@ pub(super) async fn list(
     artifact_type: Option<&MediaType>,
     page: ReferrersRequest,
 ) -> Result<Page<Referrer>, Failure> {
-    // One more than `entries` is looked at.
-    let entries = limit(page.entries).min(i64::MAX - 1);
+    // A page has one entry at least, and one more than it may have is looked at.
+    let entries = limit(page.entries).clamp(1, i64::MAX - 1);
     let rows = connection
         .rows(
             PAGE,

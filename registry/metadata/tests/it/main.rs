@@ -5,5 +5,5 @@
 mod beside;
 mod child;
 mod crash;
-mod database;
+mod postgres;
 mod suite;

@@ -10,5 +10,5 @@ mod sqlite {
 }
 
 mod postgres {
-    registry_metadata::metadata_suite!(crate::database::store);
+    registry_metadata::metadata_suite!(crate::postgres::store);
 }
