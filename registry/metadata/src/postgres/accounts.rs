@@ -111,7 +111,8 @@ pub(super) async fn rules(
     connection: &Connection,
     cache: &RulesCache,
 ) -> Result<Arc<Vec<RuleRecord>>, Failure> {
-    let revision: i64 = connection.one("SELECT revision FROM rules_revision", &[]).await?.try_get(0)?;
+    let revision: i64 =
+        connection.one("SELECT revision FROM revisions WHERE name = 'rules'", &[]).await?.try_get(0)?;
     if let Some((kept, rules)) = &*cache.kept.lock().unwrap_or_else(PoisonError::into_inner)
         && *kept == revision
     {
@@ -121,7 +122,7 @@ pub(super) async fn rules(
     let rows = connection
         .rows(
             "SELECT revision, id, subject, pattern, actions
-             FROM rules_revision LEFT JOIN rules ON TRUE ORDER BY id",
+             FROM revisions LEFT JOIN rules ON TRUE WHERE name = 'rules' ORDER BY id",
             &[],
         )
         .await?;

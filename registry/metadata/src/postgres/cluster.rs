@@ -118,6 +118,18 @@ impl TestCluster {
         TestDatabase { cluster: self, name }
     }
 
+    /// A copy of a database that nobody is connected to.
+    ///
+    /// # Panics
+    /// When the server does not answer, or somebody stays connected to it.
+    pub fn copy_blocking(&self, template: &TestDatabase<'_>) -> TestDatabase<'_> {
+        // What was just disconnected may still be ending.
+        template.terminate_blocking();
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql_blocking("postgres", &format!("CREATE DATABASE {name} TEMPLATE {}", template.name));
+        TestDatabase { cluster: self, name }
+    }
+
     /// Runs SQL as the cluster's owner and gives what it printed, a line for each row.
     ///
     /// # Panics
@@ -199,7 +211,7 @@ impl Drop for TestCluster {
     }
 }
 
-/// A database of one test, removed with it.
+/// A database of one test. It goes with the cluster: removing one takes the server longer than making it.
 #[derive(Debug)]
 pub struct TestDatabase<'a> {
     cluster: &'a TestCluster,
@@ -223,18 +235,9 @@ impl TestDatabase<'_> {
 
     /// Ends every connection to it, as an administrator may.
     pub fn terminate_blocking(&self) {
-        let others = "datname = current_database() AND pid <> pg_backend_pid()";
-        self.sql_blocking(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"));
-    }
-}
-
-impl Drop for TestDatabase<'_> {
-    fn drop(&mut self) {
-        // A test that stopped its server has nothing left to remove.
-        if self.cluster.control().arg("status").output().is_ok_and(|status| status.status.success()) {
-            let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-            self.cluster.sql_blocking("postgres", &drop);
-        }
+        // Waits for each to end, and is connected to another database.
+        let end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname =";
+        self.cluster.sql_blocking("postgres", &format!("{end} '{}'", self.name));
     }
 }
 

@@ -3,9 +3,11 @@
 use std::{error::Error, fmt::Display, str::FromStr};
 
 use bytes::BytesMut;
-use registry_types::{Algorithm, Digest};
+use registry_types::{BlobLocation, Digest};
 use time::OffsetDateTime;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use crate::{digest_column, parse_digest_column};
 
 type Conversion<T> = Result<T, Box<dyn Error + Sync + Send>>;
 
@@ -13,17 +15,9 @@ type Conversion<T> = Result<T, Box<dyn Error + Sync + Send>>;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DigestColumn(pub(super) Digest);
 
-fn algorithm_byte(algorithm: Algorithm) -> u8 {
-    match algorithm {
-        Algorithm::Sha256 => 1,
-        Algorithm::Sha512 => 2,
-    }
-}
-
 impl ToSql for DigestColumn {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Conversion<IsNull> {
-        out.extend_from_slice(&[algorithm_byte(self.0.algorithm())]);
-        out.extend_from_slice(self.0.as_bytes());
+        out.extend_from_slice(&digest_column(&self.0));
         Ok(IsNull::No)
     }
 
@@ -36,13 +30,7 @@ impl ToSql for DigestColumn {
 
 impl<'a> FromSql<'a> for DigestColumn {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Conversion<Self> {
-        let (first, raw) = raw.split_first().ok_or("an empty digest")?;
-        Algorithm::ALL
-            .into_iter()
-            .find(|algorithm| algorithm_byte(*algorithm) == *first)
-            .and_then(|algorithm| Digest::from_bytes(algorithm, raw))
-            .map(Self)
-            .ok_or_else(|| "a digest of an unknown algorithm or length".into())
+        parse_digest_column(raw).map(Self).ok_or_else(|| "a digest of an unknown algorithm or length".into())
     }
 
     fn accepts(ty: &Type) -> bool {
@@ -138,6 +126,35 @@ impl<'a> FromSql<'a> for SizeColumn {
     }
 }
 
+/// Where a blob is: its key, or the empty text where the digest says it.
+#[derive(Debug, Clone)]
+pub(super) struct LocationColumn(pub(super) BlobLocation);
+
+impl ToSql for LocationColumn {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Conversion<IsNull> {
+        self.0.key().map_or("", |key| key.as_str()).to_sql(ty, out)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <&str as ToSql>::accepts(ty)
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for LocationColumn {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> Conversion<Self> {
+        match <&str>::from_sql(ty, raw)? {
+            "" => Ok(Self(BlobLocation::ByDigest)),
+            key => Ok(Self(BlobLocation::Key(key.parse()?))),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        <&str as FromSql>::accepts(ty)
+    }
+}
+
 /// A number of rows, as LIMIT takes it.
 pub(super) fn limit(rows: usize) -> i64 {
     i64::try_from(rows).unwrap_or(i64::MAX)
@@ -145,6 +162,8 @@ pub(super) fn limit(rows: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use registry_types::Algorithm;
+
     use super::*;
 
     fn round_trip<T: ToSql + for<'a> FromSql<'a>>(value: &T, ty: &Type) -> Conversion<T> {

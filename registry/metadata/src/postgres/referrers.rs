@@ -3,7 +3,7 @@
 
 use registry_types::{Digest, MediaType, RepositoryName};
 use serde_json::value::RawValue;
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     columns::{DigestColumn, SizeColumn, TextColumn, limit},
@@ -16,19 +16,32 @@ use crate::{MetadataError, Page, Referrer, ReferrerMarker, ReferrersRequest};
 const ENTRY_BYTES: i64 = 256;
 
 /// Lengths of stored texts are known without reading them; `fetched` rows were looked at, one more than asked for.
-pub(super) const PAGE: &str = "WITH fetched AS (
-         SELECT manifests.digest, media_type, octet_length(bytes)::BIGINT AS size, artifact_type, annotations,
-             repository_manifests.id,
-             row_number() OVER (ORDER BY repository_manifests.id) AS position,
-             sum(octet_length(media_type) + coalesce(octet_length(artifact_type), 0)
-                 + coalesce(octet_length(annotations), 0) + $7::BIGINT)
-                 OVER (ORDER BY repository_manifests.id)::BIGINT AS total
-         FROM repository_manifests JOIN manifests ON manifests.id = repository_manifests.manifest_id
-         WHERE repository_id = (SELECT repositories.id FROM repositories WHERE name = $1) AND repository_manifests.subject = $2
-           AND repository_manifests.id > $4 AND ($3::TEXT IS NULL OR artifact_type = $3)
-         ORDER BY repository_manifests.id LIMIT $5::BIGINT + 1)
-     SELECT digest, media_type, size, artifact_type, annotations, id, (SELECT count(*) FROM fetched) FROM fetched
-     WHERE position = 1 OR (position <= $5 AND total <= $6) ORDER BY id";
+macro_rules! page {
+    ($filter:literal) => {
+        concat!(
+            "WITH fetched AS (
+                 SELECT manifests.digest, media_type, octet_length(bytes)::BIGINT AS size,
+                     manifests.artifact_type, annotations, repository_manifests.id,
+                     row_number() OVER (ORDER BY repository_manifests.id) AS position,
+                     sum(octet_length(media_type) + coalesce(octet_length(manifests.artifact_type), 0)
+                         + coalesce(octet_length(annotations), 0) + $6::BIGINT)
+                         OVER (ORDER BY repository_manifests.id)::BIGINT AS total
+                 FROM repository_manifests JOIN manifests ON manifests.id = repository_manifests.manifest_id
+                 WHERE repository_id = (SELECT repositories.id FROM repositories WHERE name = $1)
+                   AND repository_manifests.subject = $2 AND repository_manifests.id > $3",
+            $filter,
+            " ORDER BY repository_manifests.id LIMIT $4::BIGINT + 1)
+             SELECT digest, media_type, size, artifact_type, annotations, id, (SELECT count(*) FROM fetched)
+             FROM fetched WHERE position = 1 OR (position <= $4 AND total <= $5) ORDER BY id"
+        )
+    };
+}
+
+/// A page of all, in the order of the index.
+pub(super) const PAGE: &str = page!("");
+
+/// A page of one type, likewise: the index compares types without case.
+pub(super) const TYPE_PAGE: &str = page!(" AND lower(repository_manifests.artifact_type) = $7");
 
 pub(super) async fn list(
     connection: &Connection,
@@ -39,21 +52,19 @@ pub(super) async fn list(
 ) -> Result<Page<Referrer>, Failure> {
     // A page has one entry at least, and one more than it may have is looked at.
     let entries = limit(page.entries).clamp(1, i64::MAX - 1);
-    let rows = connection
-        .rows(
-            PAGE,
-            &[
-                &repository.as_str(),
-                &DigestColumn(*subject),
-                &artifact_type.map(MediaType::as_str),
-                // Row ids begin at 1.
-                &page.after.map_or(0, |marker| marker.0),
-                &entries,
-                &limit(page.bytes),
-                &ENTRY_BYTES,
-            ],
-        )
-        .await?;
+    // Row ids begin at 1.
+    let after = page.after.map_or(0, |marker| marker.0);
+    let (repository, subject, bytes) = (repository.as_str(), DigestColumn(*subject), limit(page.bytes));
+    let mut values: Vec<&(dyn ToSql + Sync)> =
+        vec![&repository, &subject, &after, &entries, &bytes, &ENTRY_BYTES];
+    let artifact_type = artifact_type.map(|wanted| wanted.as_str().to_ascii_lowercase());
+    let rows = match &artifact_type {
+        None => connection.rows(PAGE, &values).await?,
+        Some(artifact_type) => {
+            values.push(artifact_type);
+            connection.rows(TYPE_PAGE, &values).await?
+        }
+    };
     let fetched: i64 = rows.first().map_or(Ok(0), |row| row.try_get(6))?;
     let entries = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     Ok(Page { more: fetched > limit(entries.len()), entries })

@@ -13,6 +13,7 @@ use super::{
     columns::{DigestColumn, SizeColumn, TextColumn, TimeColumn, limit},
     connection::Connection,
     error::Failure,
+    quotas,
 };
 use crate::{Page, PageRequest, TagRecord};
 
@@ -25,11 +26,14 @@ pub(super) const TAG_PAGE: &str = "SELECT page.name FROM repositories LEFT JOIN 
          ON TRUE
      WHERE repositories.name = $1 ORDER BY page.name";
 pub(super) const TAG_RECORD_PAGE: &str =
-    "SELECT page.name, manifests.digest, manifests.media_type, manifests.image_size, page.updated_at
+    "SELECT page.name, manifests.digest, manifests.media_type, manifests.image_size, page.updated_at,
+            repository_manifests.pulled_at
      FROM repositories LEFT JOIN LATERAL
          (SELECT name, manifest_id, updated_at FROM tags
           WHERE repository_id = repositories.id AND name > $2 ORDER BY name LIMIT $3) page ON TRUE
      LEFT JOIN manifests ON manifests.id = page.manifest_id
+     LEFT JOIN repository_manifests ON repository_manifests.repository_id = repositories.id
+          AND repository_manifests.manifest_id = page.manifest_id
      WHERE repositories.name = $1 ORDER BY page.name";
 
 /// The id of a repository that exists, with its row locked until the transaction ends.
@@ -81,12 +85,16 @@ async fn create(
     repository: &RepositoryName,
     now: TimeColumn,
 ) -> Result<(), Failure> {
-    connection
-        .execute(
-            "INSERT INTO repositories (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
+    let made = connection
+        .row(
+            "INSERT INTO repositories (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
+             RETURNING id",
             &[&repository.as_str(), &now],
         )
         .await?;
+    if let Some(row) = made {
+        quotas::cover(connection, row.try_get(0)?, repository).await?;
+    }
     Ok(())
 }
 
@@ -132,6 +140,7 @@ fn read_tag_record(row: &Row) -> Result<Option<TagRecord>, Failure> {
         media_type: row.try_get::<_, TextColumn<_>>(2)?.0,
         size: row.try_get::<_, SizeColumn>(3)?.0,
         pushed_at: row.try_get::<_, TimeColumn>(4)?.0,
+        pulled_at: row.try_get::<_, Option<TimeColumn>>(5)?.map(|column| column.0),
     }))
 }
 

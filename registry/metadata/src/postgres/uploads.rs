@@ -9,21 +9,24 @@ use super::{
     connection::Connection,
     error::Failure,
 };
-use crate::{MetadataError, UploadRecord};
+use crate::{MetadataError, UploadProgress, UploadRecord};
 
 pub(super) async fn create(connection: &Connection, upload: &UploadRecord) -> Result<(), Failure> {
     let inserted = connection
         .execute(
-            "INSERT INTO uploads (id, repository, started_at, touched_at, algorithm, length, state)
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+            "INSERT INTO uploads
+                 (id, repository, started_at, touched_at, algorithm, length, state, store, writer)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
             &[
                 &TextColumn(upload.id),
                 &upload.repository.as_str(),
                 &TimeColumn(upload.started_at),
                 &TimeColumn(upload.touched_at),
-                &upload.progress.algorithm.name(),
-                &SizeColumn(upload.progress.length),
-                &&upload.progress.state[..],
+                &upload.progress.hash.algorithm.name(),
+                &SizeColumn(upload.progress.hash.length),
+                &upload.progress.hash.state,
+                &upload.progress.store,
+                &SizeColumn(upload.writer),
             ],
         )
         .await?;
@@ -40,8 +43,8 @@ pub(super) async fn find(
 ) -> Result<Option<UploadRecord>, Failure> {
     let row = connection
         .row(
-            "SELECT id, repository, started_at, touched_at, algorithm, length, state FROM uploads
-             WHERE id = $1 AND repository = $2",
+            "SELECT id, repository, started_at, touched_at, algorithm, length, state, store, writer
+             FROM uploads WHERE id = $1 AND repository = $2",
             &[&TextColumn(id), &repository.as_str()],
         )
         .await?;
@@ -52,20 +55,42 @@ pub(super) async fn exists(connection: &Connection, id: &UploadId) -> Result<boo
     Ok(connection.row("SELECT 1 FROM uploads WHERE id = $1", &[&TextColumn(id)]).await?.is_some())
 }
 
+/// The session with a new writer number.
+pub(super) async fn claim(
+    connection: &Connection,
+    repository: &RepositoryName,
+    id: &UploadId,
+) -> Result<Option<UploadRecord>, Failure> {
+    let row = connection
+        .row(
+            "UPDATE uploads SET writer = writer + 1 WHERE id = $1 AND repository = $2
+             RETURNING id, repository, started_at, touched_at, algorithm, length, state, store, writer",
+            &[&TextColumn(id), &repository.as_str()],
+        )
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Twice the same is the same: the row names the writer that may set it.
 pub(super) async fn save_progress(
     connection: &Connection,
     id: &UploadId,
-    progress: &HashState,
+    writer: u64,
+    progress: &UploadProgress,
+    now: OffsetDateTime,
 ) -> Result<bool, Failure> {
     let updated = connection
         .execute(
-            "UPDATE uploads SET touched_at = $2, algorithm = $3, length = $4, state = $5 WHERE id = $1",
+            "UPDATE uploads SET touched_at = $3, algorithm = $4, length = $5, state = $6, store = $7
+             WHERE id = $1 AND writer = $2",
             &[
                 &TextColumn(id),
-                &TimeColumn::now(),
-                &progress.algorithm.name(),
-                &SizeColumn(progress.length),
-                &&progress.state[..],
+                &SizeColumn(writer),
+                &TimeColumn(now),
+                &progress.hash.algorithm.name(),
+                &SizeColumn(progress.hash.length),
+                &progress.hash.state,
+                &progress.store,
             ],
         )
         .await?;
@@ -93,8 +118,8 @@ pub(super) async fn stale(
 ) -> Result<Vec<UploadRecord>, Failure> {
     let rows = connection
         .rows(
-            "SELECT id, repository, started_at, touched_at, algorithm, length, state FROM uploads
-             WHERE touched_at < $1 ORDER BY touched_at, id LIMIT $2",
+            "SELECT id, repository, started_at, touched_at, algorithm, length, state, store, writer
+             FROM uploads WHERE touched_at < $1 ORDER BY touched_at, id LIMIT $2",
             &[&TimeColumn(before), &limit(at_most)],
         )
         .await?;
@@ -107,10 +132,14 @@ fn read(row: &Row) -> Result<UploadRecord, Failure> {
         repository: row.try_get::<_, TextColumn<_>>(1)?.0,
         started_at: row.try_get::<_, TimeColumn>(2)?.0,
         touched_at: row.try_get::<_, TimeColumn>(3)?.0,
-        progress: HashState {
-            algorithm: row.try_get::<_, TextColumn<Algorithm>>(4)?.0,
-            length: row.try_get::<_, SizeColumn>(5)?.0,
-            state: row.try_get(6)?,
+        progress: UploadProgress {
+            hash: HashState {
+                algorithm: row.try_get::<_, TextColumn<Algorithm>>(4)?.0,
+                length: row.try_get::<_, SizeColumn>(5)?.0,
+                state: row.try_get(6)?,
+            },
+            store: row.try_get(7)?,
         },
+        writer: row.try_get::<_, SizeColumn>(8)?.0,
     })
 }

@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use time::OffsetDateTime;
 
 use super::{
-    BlobKey, Changes, ManifestKey, SqliteMetadata, accounts, blobs, columns::TimeColumn,
-    events, manifests, referrers, repositories, uploads, writer::Role,
+    BlobKey, Changes, ManifestKey, SqliteMetadata, accounts, blobs, columns::TimeColumn, events, manifests,
+    referrers, repositories, uploads, writer::Role,
 };
 use crate::{
     AccountMetadata, AccountRecord, BlobMetadata, BlobRecord, Change, HealthMetadata, ListingMetadata,

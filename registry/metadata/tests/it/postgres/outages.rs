@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use registry_metadata::{Metadata, MetadataError, PostgresMetadata, TestCluster, suite::samples};
+use registry_metadata::{
+    AccountMetadata, BlobMetadata, Change, HealthMetadata, ManifestMetadata, MetadataError, NewBlob,
+    NewEvent, NewManifest, PostgresMetadata, TestCluster, UploadMetadata, UploadRecord, suite::samples,
+};
 use registry_types::{Algorithm, DigestHasher, UploadId};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
@@ -70,20 +73,20 @@ fn repository_of(writer: usize) -> registry_types::RepositoryName {
     samples::repository(&format!("team/writer{writer}"))
 }
 
-fn blobs_of(number: usize) -> [registry_metadata::BlobRecord; 2] {
+fn blobs_of(number: usize) -> [NewBlob; 2] {
     [samples::blob(&format!("config {number}")), samples::blob(&format!("layer {number}"))]
 }
 
-fn image_of(writer: usize, number: usize) -> registry_metadata::NewManifest {
+fn image_of(writer: usize, number: usize) -> NewManifest {
     let tags = ["latest", &format!("t{number}")];
     samples::manifest(&repository_of(writer), &samples::image_json(&blobs_of(number)), &tags)
 }
 
 async fn push(store: &PostgresMetadata, writer: usize, number: usize) -> Result<(), MetadataError> {
     for blob in blobs_of(number) {
-        store.link_blob(&repository_of(writer), &blob, None).await?;
+        store.link_blob(&repository_of(writer), &blob, None, Change::now()).await?;
     }
-    store.put_manifest(image_of(writer, number)).await
+    store.put_manifest(image_of(writer, number), Change::now()).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -149,17 +152,32 @@ async fn a_write_whose_commit_got_no_answer_takes_effect_once() {
     assert!(direct.rules().await.unwrap().is_empty());
     for _ in 0..RULES {
         let now = OffsetDateTime::now_utc();
-        let session = registry_metadata::UploadRecord {
+        let session = UploadRecord {
             id: UploadId::random(),
             repository: samples::repository("team/app"),
             started_at: now,
             touched_at: now,
-            progress: DigestHasher::new(Algorithm::Sha256).save(),
+            progress: DigestHasher::new(Algorithm::Sha256).save().into(),
+            writer: 0,
         };
         store.create_upload(&session).await.unwrap();
         assert!(direct.upload_exists(&session.id).await.unwrap());
     }
-    assert!(proxy.commits() > RULES * 3, "the proxy saw no COMMIT to cut");
+    for number in 0..RULES {
+        let image = image_of(0, number);
+        let event = NewEvent { repository: image.repository.clone(), payload: format!("push {number}") };
+        for blob in blobs_of(number) {
+            store.link_blob(&image.repository, &blob, None, Change::now()).await.unwrap();
+        }
+        let change = Change { events: vec![event.clone()], ..Change::now() };
+        store.put_manifest(image.clone(), change).await.unwrap();
+        let change = Change { events: vec![event], ..Change::now() };
+        assert!(store.delete_manifest(&image.repository, &image.digest, change).await.unwrap());
+    }
+    let told = "SELECT count(*), count(DISTINCT payload) FROM event_inbox";
+    let told = tokio::task::block_in_place(|| database.sql_blocking(told));
+    assert_eq!(told.trim(), format!("{}|{RULES}", RULES * 2), "an event was told twice or not at all");
+    assert!(proxy.commits() > RULES * 7, "the proxy saw no COMMIT to cut");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -1,6 +1,8 @@
 //! Several stores on one database.
 
-use registry_metadata::{Metadata, NewManifest, TestCluster, suite::samples};
+use registry_metadata::{
+    AccountMetadata, BlobMetadata, Change, ManifestMetadata, NewManifest, TestCluster, suite::samples,
+};
 
 use super::{connect, store};
 
@@ -16,15 +18,15 @@ async fn what_one_replica_changes_the_others_see_at_once() {
     for turn in 0..20 {
         let image = &images[turn % 2];
         let tags = vec![samples::tag("latest")];
-        one.put_manifest(NewManifest { tags, ..image.clone() }).await.unwrap();
+        one.put_manifest(NewManifest { tags, ..image.clone() }, Change::now()).await.unwrap();
         let seen = other.manifest(&here, &samples::tag("latest").into()).await.unwrap().unwrap();
         assert_eq!(seen.digest, image.digest, "turn {turn}");
         assert_eq!(seen.bytes, image.bytes);
     }
     // Bytes that both keep in memory are not answered once the manifest is gone.
-    one.delete_manifest(&here, &images[0].digest).await.unwrap();
+    one.delete_manifest(&here, &images[0].digest, Change::now()).await.unwrap();
     assert!(other.manifest(&here, &images[0].digest.into()).await.unwrap().is_none());
-    one.unlink_blob(&here, &images[1].view.layers[0].digest).await.unwrap();
+    one.unlink_blob(&here, &images[1].view.layers[0].digest, Change::now()).await.unwrap();
     assert!(other.blob(&here, &images[1].view.layers[0].digest).await.unwrap().is_none());
     let rule = registry_types::AccessRule {
         subject: samples::parse("everyone"),
@@ -70,7 +72,7 @@ async fn a_manifest_stays_as_long_as_one_repository_has_it() {
                 let image = samples::pushed_image(&store, &here, "shared", &["latest"]).await;
                 let found = store.manifest(&here, &image.digest.into()).await.unwrap();
                 assert_eq!(found.expect("it was pushed and nobody else deletes it here").bytes, image.bytes);
-                assert!(store.delete_manifest(&here, &image.digest).await.unwrap());
+                assert!(store.delete_manifest(&here, &image.digest, Change::now()).await.unwrap());
             }
         });
     }

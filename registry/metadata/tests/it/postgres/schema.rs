@@ -1,6 +1,6 @@
 //! The schema's version, and who brings it forward.
 
-use registry_metadata::{Metadata, MetadataError, PostgresMetadata, PostgresOptions, TestCluster};
+use registry_metadata::{HealthMetadata, MetadataError, PostgresMetadata, PostgresOptions, TestCluster};
 
 use super::{connect, store, try_connect};
 

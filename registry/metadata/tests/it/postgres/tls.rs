@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use rcgen::{CertificateParams, KeyPair};
-use registry_metadata::{Metadata, TestCluster};
+use registry_metadata::{HealthMetadata, TestCluster};
 
 use super::{connect, try_connect};
 
