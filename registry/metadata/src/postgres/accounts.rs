@@ -1,7 +1,4 @@
-//! Accounts and rules. Any replica may change them, so they are read from the database each time; rules are kept
-//! with the revision they were read at, which every change by anyone raises.
-
-use std::sync::{Arc, Mutex, PoisonError};
+//! Accounts and rules. Any replica may change them, so they are read from the database each time.
 
 use registry_types::{AccessRule, AccountKind, AccountName, ActionSet, Subject};
 use tokio_postgres::Row;
@@ -13,11 +10,9 @@ use super::{
 };
 use crate::{AccountRecord, MetadataError, RuleRecord};
 
-/// The rules as last read, and the revision they had.
-#[derive(Debug, Default)]
-pub(super) struct RulesCache {
-    kept: Mutex<Option<(i64, Arc<Vec<RuleRecord>>)>>,
-}
+/// The rules in the order they were added.
+pub(super) const RULES: &str = "SELECT revision, id, subject, pattern, actions
+     FROM revisions LEFT JOIN rules ON TRUE WHERE name = 'rules' ORDER BY id";
 
 fn kind_name(kind: AccountKind) -> &'static str {
     match kind {
@@ -106,39 +101,8 @@ pub(super) async fn delete(connection: &Connection, name: &AccountName) -> Resul
     Ok(connection.execute("DELETE FROM accounts WHERE name = $1", &[&name.as_str()]).await? > 0)
 }
 
-/// The rules in the order they were added.
-pub(super) async fn rules(
-    connection: &Connection,
-    cache: &RulesCache,
-) -> Result<Arc<Vec<RuleRecord>>, Failure> {
-    let revision: i64 =
-        connection.one("SELECT revision FROM revisions WHERE name = 'rules'", &[]).await?.try_get(0)?;
-    if let Some((kept, rules)) = &*cache.kept.lock().unwrap_or_else(PoisonError::into_inner)
-        && *kept == revision
-    {
-        return Ok(rules.clone());
-    }
-    // One statement sees one moment: the revision is that of the rows. It may be younger than the one above.
-    let rows = connection
-        .rows(
-            "SELECT revision, id, subject, pattern, actions
-             FROM revisions LEFT JOIN rules ON TRUE WHERE name = 'rules' ORDER BY id",
-            &[],
-        )
-        .await?;
-    let revision = rows.first().map_or(Ok(revision), |row| row.try_get(0))?;
-    let rules = rows.iter().filter_map(|row| read_rule(row).transpose()).collect::<Result<Vec<_>, _>>()?;
-    let rules = Arc::new(rules);
-    let mut kept = cache.kept.lock().unwrap_or_else(PoisonError::into_inner);
-    // A reader that was overtaken does not put older rules back.
-    if kept.as_ref().is_none_or(|(known, _)| *known < revision) {
-        *kept = Some((revision, rules.clone()));
-    }
-    Ok(rules)
-}
-
 /// `None` for the one row of no rules at all.
-fn read_rule(row: &Row) -> Result<Option<RuleRecord>, Failure> {
+pub(super) fn read_rule(row: &Row) -> Result<Option<RuleRecord>, Failure> {
     let Some(id) = row.try_get(1)? else { return Ok(None) };
     let rule = AccessRule {
         subject: row.try_get::<_, TextColumn<_>>(2)?.0,

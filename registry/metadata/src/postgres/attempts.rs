@@ -42,6 +42,12 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(10);
 /// What an attempt may take beside its slowest statement.
 const ATTEMPT_MARGIN: Duration = Duration::from_secs(5);
 
+/// How long an attempt may take at what counts or carries every row of a table.
+pub(super) const LONG_WORK: Duration = Duration::from_hours(6);
+
+/// Begins a transaction whose queries all see the same moment.
+pub(super) const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
 const MARK: &str = "INSERT INTO write_marks (slot, sequence, used_at) VALUES ($1, $2, $3)
      ON CONFLICT (slot) DO UPDATE SET sequence = excluded.sequence, used_at = excluded.used_at
      WHERE write_marks.sequence < excluded.sequence";
@@ -86,7 +92,7 @@ impl Attempts {
         let mut pauses = Pauses::new(patience);
         loop {
             let attempt = async { statement(held.connection().await?).await };
-            match self.limited(attempt).await {
+            match limited(self.limit, attempt).await {
                 Ok(value) => return Ok(value),
                 Err(failure) => pauses.after(failure, &mut held).await?,
             }
@@ -101,19 +107,59 @@ impl Attempts {
     where
         Running: Future<Output = Result<T, Failure>>,
     {
+        self.write_within(self.limit, work).await
+    }
+
+    /// [`Self::write`] with another limit for each attempt, for what takes time with the number of rows.
+    pub(super) async fn write_within<T, Running>(
+        &self,
+        limit: Duration,
+        work: impl Fn(Arc<Connection>) -> Running,
+    ) -> Result<T, MetadataError>
+    where
+        Running: Future<Output = Result<T, Failure>>,
+    {
         let mut held = self.slot().await?;
         held.slot().sequence += 1;
         let mut pauses = Pauses::new(PATIENCE);
         // What the last attempt computed, if it came as far as COMMIT.
         let mut computed = None;
         loop {
-            let attempt = self.limited(transact(&mut held, &work, &mut computed)).await;
+            let attempt = limited(limit, transact(&mut held, &work, &mut computed)).await;
             match attempt {
                 Ok(()) => return Ok(computed.expect("a write that committed had computed its answer")),
                 Err(failure) => {
                     let unknown = computed.is_some();
                     pauses.after(failure, &mut held).await.map_err(|error| told(error, unknown))?;
                 }
+            }
+        }
+    }
+
+    /// Runs `work` within a transaction that is undone, whatever it did. `begin`: "BEGIN" or [`ONE_MOMENT`].
+    pub(super) async fn undone<T, Running>(
+        &self,
+        begin: &'static str,
+        work: impl Fn(Arc<Connection>) -> Running,
+    ) -> Result<T, MetadataError>
+    where
+        Running: Future<Output = Result<T, Failure>>,
+    {
+        let mut held = self.slot().await?;
+        let mut pauses = Pauses::new(PATIENCE);
+        loop {
+            // Without a limit: it is asked for by people, and as long as they ask.
+            let attempt = async {
+                let connection = held.connection().await?;
+                held.slot().in_transaction = true;
+                connection.command(begin).await?;
+                let outcome = work(connection.clone()).await;
+                held.slot().in_transaction = connection.command("ROLLBACK").await.is_err();
+                outcome
+            };
+            match attempt.await {
+                Ok(value) => return Ok(value),
+                Err(failure) => pauses.after(failure, &mut held).await?,
             }
         }
     }
@@ -146,12 +192,15 @@ impl Attempts {
             Err(unavailable(format!("all connections were in use for {} s", SLOT_PATIENCE.as_secs())))
         })
     }
+}
 
-    async fn limited<T>(&self, attempt: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-        tokio::time::timeout(self.limit, attempt).await.unwrap_or_else(|_| {
-            Err(Failure::lost(format!("PostgreSQL gave no answer within {} s", self.limit.as_secs())))
-        })
-    }
+async fn limited<T>(
+    limit: Duration,
+    attempt: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| {
+        Err(Failure::lost(format!("PostgreSQL gave no answer within {} s", limit.as_secs())))
+    })
 }
 
 /// One attempt at a write. `computed` is set from before COMMIT on until it is known that it failed.

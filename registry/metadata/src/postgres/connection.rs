@@ -125,6 +125,11 @@ impl Connection {
         Ok(self.client.execute(&statement, values).await?)
     }
 
+    /// [`Self::rows`] of a query that is not asked again and so not kept.
+    pub(super) async fn rows_once(&self, query: &str, values: Parameters<'_>) -> Result<Vec<Row>, Failure> {
+        Ok(self.client.query(query, values).await?)
+    }
+
     /// Statements without values or rows, such as COMMIT.
     pub(super) async fn command(&self, command: &str) -> Result<(), Failure> {
         Ok(self.client.batch_execute(command).await?)

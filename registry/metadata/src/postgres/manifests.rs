@@ -16,6 +16,7 @@ use super::{
     connection::Connection,
     error::Failure,
     manifest_rows, repositories,
+    verdicts::manifest_id,
 };
 use crate::{Change, ManifestRecord, MetadataError, NewManifest, cache::Lookup};
 
@@ -135,7 +136,7 @@ pub(super) async fn put(
     };
     check_immutable(connection, repository, manifest).await?;
     let id = manifest_rows::store(connection, manifest).await?;
-    let earlier = linked_id(connection, repository, &manifest.digest).await?;
+    let earlier = manifest_id(connection, repository, &manifest.digest).await?;
     if earlier != Some(id) {
         manifest_rows::link(connection, repository, id, &manifest.view, change).await?;
     }
@@ -293,24 +294,6 @@ async fn lost_tags(
     Ok(())
 }
 
-/// The row that the repository links under `digest`, of whichever type.
-async fn linked_id(
-    connection: &Connection,
-    repository: i64,
-    digest: &Digest,
-) -> Result<Option<i64>, Failure> {
-    let row = connection
-        .row(
-            "SELECT manifests.id FROM manifests
-             JOIN repository_manifests ON repository_manifests.manifest_id = manifests.id
-                  AND repository_manifests.repository_id = $1
-             WHERE manifests.digest = $2",
-            &[&repository, &DigestColumn(*digest)],
-        )
-        .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
-}
-
 pub(super) async fn delete_tag(
     connection: &Connection,
     repository: &RepositoryName,
@@ -336,7 +319,7 @@ pub(super) async fn delete(
     now: OffsetDateTime,
 ) -> Result<bool, Failure> {
     let Some(repository) = repositories::lock(connection, repository).await? else { return Ok(false) };
-    let Some(id) = linked_id(connection, repository, digest).await? else { return Ok(false) };
+    let Some(id) = manifest_id(connection, repository, digest).await? else { return Ok(false) };
     remove(connection, repository, (id, digest), now).await?;
     Ok(true)
 }

@@ -15,7 +15,7 @@ use crate::{
     ReferrersRequest, RuleRecord, TagRecord, UploadMetadata, UploadProgress, UploadRecord,
 };
 
-type Answer<T> = Result<T, MetadataError>;
+pub(super) type Answer<T> = Result<T, MetadataError>;
 
 /// How long readiness goes on trying: what asks for it has little patience, and an answer of "no" is what it needs.
 const PING_PATIENCE: Duration = Duration::from_millis(500);
@@ -239,8 +239,8 @@ impl AccountMetadata for PostgresMetadata {
     }
 
     async fn rules(&self) -> Answer<Arc<Vec<RuleRecord>>> {
-        let cache = &self.inner.rules;
-        self.inner.attempts.repeat(|at| async move { accounts::rules(&at, cache).await }).await
+        let rules = &self.inner.rules;
+        self.inner.attempts.repeat(|at| async move { rules.get(&at, accounts::read_rule).await }).await
     }
 
     async fn add_rule(&self, rule: &AccessRule) -> Answer<RuleRecord> {

@@ -10,34 +10,42 @@
 
 mod accounts;
 mod attempts;
+mod background;
 mod blobs;
 #[cfg(feature = "suite")]
 mod cluster;
+mod collection;
 mod columns;
 mod connection;
 mod error;
 mod events;
+mod explanation;
 mod manifest_rows;
 mod manifests;
 mod metadata;
 mod options;
+mod orphans;
 mod passfile;
+mod policies;
 mod pool;
 mod queue;
 mod quotas;
 mod referrers;
+mod removals;
 mod repositories;
+mod revisions;
 mod schema;
 mod tls;
 mod uploads;
+mod verdicts;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use registry_types::{Digest, MediaType};
 
-use self::{accounts::RulesCache, attempts::Attempts, connection::Connector, pool::Pool};
-use crate::{MetadataError, cache::ExactCache};
+use self::{attempts::Attempts, connection::Connector, pool::Pool, revisions::Revised};
+use crate::{MetadataError, RuleRecord, TagRuleRecord, cache::ExactCache};
 
 #[cfg(feature = "suite")]
 pub use cluster::{TestCluster, TestDatabase};
@@ -60,7 +68,8 @@ pub struct PostgresMetadata {
 struct Inner {
     attempts: Attempts,
     contents: ContentCache,
-    rules: RulesCache,
+    rules: Revised<RuleRecord>,
+    tag_rules: Revised<TagRuleRecord>,
 }
 
 /// What a manifest's bytes are kept under.
@@ -88,7 +97,9 @@ impl PostgresMetadata {
         let outdated = time::OffsetDateTime::now_utc() - MARK_LIFETIME;
         attempts.repeat(|at| async move { attempts::forget_marks(&at, outdated).await }).await?;
         let contents = ExactCache::new(content_cache_bytes, Bytes::len);
-        Ok(Self { inner: Arc::new(Inner { attempts, contents, rules: RulesCache::default() }) })
+        let rules = Revised::new("rules", accounts::RULES);
+        let tag_rules = Revised::new("tag_rules", policies::TAG_RULES);
+        Ok(Self { inner: Arc::new(Inner { attempts, contents, rules, tag_rules }) })
     }
 
     /// Finishes every call that is under way and ends the connections. Later calls on any clone answer

@@ -48,6 +48,14 @@ pub(super) async fn lock(
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
+/// Locks the row without waiting. False: another has it.
+pub(super) async fn try_lock(connection: &Connection, repository: i64) -> Result<bool, Failure> {
+    let row = connection
+        .row("SELECT 1 FROM repositories WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED", &[&repository])
+        .await?;
+    Ok(row.is_some())
+}
+
 /// [`lock`], and the repository is made if it is new.
 pub(super) async fn lock_or_create(
     connection: &Connection,

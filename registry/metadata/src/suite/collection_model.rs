@@ -13,7 +13,7 @@ use proptest::{
 use registry_types::Digest;
 use time::{Duration, OffsetDateTime};
 
-use super::{collection::start, operations::*, runtime};
+use super::{Opened, collection::start, operations::*, runtime};
 use crate::{Change, CollectPolicy, Metadata, MetadataError, NewManifest, later};
 
 /// Sequences tried, and steps in the longest.
@@ -202,17 +202,17 @@ impl Repository {
 }
 
 /// Tries random sequences, each on a store of its own.
-pub fn run<M, G, Opening>(open: impl Fn() -> Opening)
+pub fn run<O, Opening>(open: impl Fn() -> Opening)
 where
-    M: Metadata,
-    Opening: Future<Output = (M, G)>,
+    O: Opened,
+    Opening: Future<Output = O>,
 {
     let runtime = runtime();
     let config = Config { cases: SEQUENCES, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&proptest::collection::vec(step(), 1..STEPS), |steps| {
             runtime.block_on(async {
-                let (store, _kept) = open().await;
+                let Some((store, _kept)) = open().await.opened() else { return };
                 let repositories = vec![Repository::default(); REPOSITORIES];
                 let mut model = Model { now: start(), repositories };
                 for step in &steps {

@@ -12,8 +12,8 @@ use proptest::{
 use registry_types::PathPrefix;
 use time::Duration;
 
-use super::{collection::start, operations::*, runtime, samples::parse};
-use crate::{Change, CollectPolicy, Metadata, MetadataError, NewManifest};
+use super::{Opened, collection::start, operations::*, runtime, samples::parse};
+use crate::{Change, CollectPolicy, Metadata, MetadataError, NewManifest, PolicyMetadata};
 
 /// Sequences tried, and steps in the longest.
 const SEQUENCES: u32 = 48;
@@ -49,17 +49,17 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Tries random sequences, each on a store of its own.
-pub fn run<M, G, Opening>(open: impl Fn() -> Opening)
+pub fn run<O, Opening>(open: impl Fn() -> Opening)
 where
-    M: Metadata,
-    Opening: Future<Output = (M, G)>,
+    O: Opened,
+    Opening: Future<Output = O>,
 {
     let runtime = runtime();
     let config = Config { cases: SEQUENCES, failure_persistence: None, ..Config::default() };
     TestRunner::new(config)
         .run(&proptest::collection::vec(step(), 1..STEPS), |steps| {
             runtime.block_on(async {
-                let (store, _kept) = open().await;
+                let Some((store, _kept)) = open().await.opened() else { return };
                 let mut limits = BTreeMap::new();
                 let mut now = start();
                 for step in &steps {
