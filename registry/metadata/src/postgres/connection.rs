@@ -125,9 +125,13 @@ impl Connection {
         Ok(self.client.execute(&statement, values).await?)
     }
 
-    /// [`Self::rows`] of a query that is not asked again and so not kept.
-    pub(super) async fn rows_once(&self, query: &str, values: Parameters<'_>) -> Result<Vec<Row>, Failure> {
-        Ok(self.client.query(query, values).await?)
+    /// Rows of a query that is not asked again and so not kept.
+    pub(super) async fn rows_once(
+        &self,
+        query: &str,
+        values: Parameters<'_>,
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        self.client.query(query, values).await
     }
 
     /// Statements without values or rows, such as COMMIT.

@@ -11,6 +11,7 @@
 mod accounts;
 mod attempts;
 mod background;
+mod backup;
 mod blobs;
 #[cfg(feature = "suite")]
 mod cluster;
@@ -23,6 +24,7 @@ mod explanation;
 mod manifest_rows;
 mod manifests;
 mod metadata;
+mod operation;
 mod options;
 mod orphans;
 mod passfile;
@@ -34,6 +36,7 @@ mod referrers;
 mod removals;
 mod repositories;
 mod revisions;
+mod rows;
 mod schema;
 mod tls;
 mod uploads;

@@ -2,7 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use super::{PostgresMetadata, attempts::LONG_WORK, metadata::Answer, removals, rows};
+use super::{
+    PostgresMetadata,
+    attempts::{LONG_WORK, ONE_MOMENT},
+    backup,
+    connection::Connection,
+    metadata::Answer,
+    removals, rows,
+};
 use crate::{Counts, OperationMetadata, Page, Row, RowValue, Table};
 
 impl OperationMetadata for PostgresMetadata {
@@ -10,9 +17,17 @@ impl OperationMetadata for PostgresMetadata {
         self.inner.attempts.repeat(|at| async move { removals::counts(&at).await }).await
     }
 
-    /// The copy is a SQLite database with the same rows, which can serve by itself or be moved back.
     async fn backup_to(&self, path: &Path) -> Answer<u64> {
-        super::backup::write(self, path).await
+        backup::reserve(path).await?;
+        let fill = |at: Arc<Connection>| async move { backup::fill(&at, path).await };
+        let length = self.inner.attempts.undone(ONE_MOMENT, fill).await;
+        if length.is_err() {
+            let path = path.to_owned();
+            let removed = tokio::task::spawn_blocking(move || backup::remove_blocking(&path));
+            // Whether or not it worked, the first error is the one to tell.
+            let _ = removed.await;
+        }
+        length
     }
 
     async fn export_rows(

@@ -1,12 +1,21 @@
 //! Rows in the form that does not depend on the engine. Which tables and columns there are is said by
 //! [`TABLES`](crate::TABLES); the queries are made from that, and their names are its own.
 
-use std::fmt::Write;
-
 use tokio_postgres::{Row as DatabaseRow, types::ToSql};
 
 use super::{columns::limit, connection::Connection, error::Failure, quotas};
 use crate::{ColumnKind, MetadataError, Page, Row, RowValue, TABLES, Table};
+
+/// Bytes at which a page ends: a few of the largest manifests (4 MiB).
+const PAGE_BYTES: i64 = 16 << 20;
+
+/// Only what is carried: names become part of a query.
+fn check(table: &Table) -> Result<(), MetadataError> {
+    if TABLES.contains(table) {
+        return Ok(());
+    }
+    Err(MetadataError::Damaged { reason: format!("{} is no table that is carried", table.name) })
+}
 
 /// The type that a column has on its way.
 fn carried_as(kind: ColumnKind) -> &'static str {
@@ -28,27 +37,41 @@ pub(super) async fn export(
     after: Option<&[RowValue]>,
     at_most: usize,
 ) -> Result<Page<Row>, Failure> {
-    let columns = table.columns.iter().map(|(name, kind)| match kind {
+    check(table)?;
+    let columns = joined(table.columns.iter().map(|(name, kind)| match kind {
         ColumnKind::Truth => format!("{name}::INT::BIGINT"),
         kind => format!("{name}::{}", carried_as(*kind)),
+    }));
+    let lengths = table.columns.iter().map(|(name, kind)| match carried_as(*kind) {
+        "BIGINT" => "8".to_owned(),
+        _ => format!("coalesce(octet_length({name}), 0)"),
     });
+    let length = lengths.collect::<Vec<_>>().join(" + ");
     let key: Vec<_> = table.columns.iter().take(table.key).collect();
     let names = joined(key.iter().map(|(name, _)| (*name).to_owned()));
-    let fetched = limit(at_most).saturating_add(1);
-    let mut query = format!("SELECT {} FROM {}", joined(columns), table.name);
-    let mut values: Vec<&(dyn ToSql + Sync)> = Vec::new();
-    if let Some(after) = after {
-        let places = key.iter().enumerate().map(|(place, (_, kind))| {
-            format!("${}::{}", place + 1, carried_as(*kind))
-        });
-        let _ = write!(query, " WHERE ({names}) > ({})", joined(places));
-        values.extend(after.iter().map(value));
-    }
-    let _ = write!(query, " ORDER BY {names} LIMIT {fetched}");
+    let behind = if after.is_some() {
+        let places = key.iter().enumerate();
+        let places = places.map(|(place, (_, kind))| format!("${}::{}", place + 1, carried_as(*kind)));
+        format!("WHERE ({names}) > ({})", joined(places))
+    } else {
+        String::new()
+    };
+    // The page ends behind the row that takes it past its bytes; lengths are known without reading the values.
+    let query = format!(
+        "SELECT {columns}, seen FROM
+             (SELECT *, count(*) OVER () AS seen, row_number() OVER behind AS position,
+                 sum({length}) OVER behind - ({length}) AS before
+              FROM (SELECT * FROM {table} {behind} ORDER BY {names} LIMIT {fetched}) fetched
+              WINDOW behind AS (ORDER BY {names})) measured
+         WHERE position <= {at_most} AND before <= {PAGE_BYTES} ORDER BY {names}",
+        table = table.name,
+        fetched = limit(at_most).saturating_add(1),
+    );
+    let values: Vec<_> = after.unwrap_or_default().iter().map(value).collect();
     let rows = connection.rows_once(&query, &values).await?;
-    let more = rows.len() > at_most;
-    let entries = rows.iter().take(at_most).map(|row| read(row, table)).collect::<Result<_, _>>()?;
-    Ok(Page { entries, more })
+    let seen: i64 = rows.first().map_or(Ok(0), |row| row.try_get(table.columns.len()))?;
+    let entries = rows.iter().map(|row| read(row, table)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Page { more: seen > limit(entries.len()), entries })
 }
 
 fn value(value: &RowValue) -> &(dyn ToSql + Sync) {
@@ -71,6 +94,16 @@ fn read(row: &DatabaseRow, table: &Table) -> Result<Row, Failure> {
         .unwrap_or(RowValue::Null))
     });
     read.collect()
+}
+
+/// A row of the table `events` with another number.
+pub(super) fn event(id: i64, row: &DatabaseRow) -> Result<Row, Failure> {
+    Ok(vec![
+        RowValue::Integer(id),
+        RowValue::Text(row.try_get(1)?),
+        RowValue::Text(row.try_get(2)?),
+        RowValue::Integer(row.try_get(3)?),
+    ])
 }
 
 /// One column of all rows.
@@ -114,6 +147,7 @@ impl Column {
 
 /// Rows to add, column by column.
 pub(super) struct Import {
+    table: &'static str,
     query: String,
     columns: Vec<Column>,
 }
@@ -122,10 +156,14 @@ impl Import {
     /// # Errors
     /// Rows that are not of the table.
     pub(super) fn new(table: &Table, rows: Vec<Row>) -> Result<Self, MetadataError> {
-        let foreign = || MetadataError::Damaged { reason: format!("a row is none of the table {}", table.name) };
+        check(table)?;
+        let foreign =
+            || MetadataError::Damaged { reason: format!("a row is none of the table {}", table.name) };
         let mut columns: Vec<Column> = table.columns.iter().map(|(_, kind)| Column::new(*kind)).collect();
         for row in rows {
-            if row.len() != columns.len() || !columns.iter_mut().zip(row).all(|(column, value)| column.push(value)) {
+            if row.len() != columns.len()
+                || !columns.iter_mut().zip(row).all(|(column, value)| column.push(value))
+            {
                 return Err(foreign());
             }
         }
@@ -134,21 +172,35 @@ impl Import {
             ColumnKind::Truth => format!("{name} <> 0"),
             _ => (*name).to_owned(),
         }));
-        let arrays = joined(table.columns.iter().enumerate().map(|(place, (_, kind))| {
-            format!("${}::{}[]", place + 1, carried_as(*kind))
-        }));
+        let arrays = joined(
+            table
+                .columns
+                .iter()
+                .enumerate()
+                .map(|(place, (_, kind))| format!("${}::{}[]", place + 1, carried_as(*kind))),
+        );
         let overriding = if table.numbered { "OVERRIDING SYSTEM VALUE " } else { "" };
         let query = format!(
             "INSERT INTO {} ({names}) {overriding}SELECT {values} FROM unnest({arrays}) row ({names})",
             table.name
         );
-        Ok(Self { query, columns })
+        Ok(Self { table: table.name, query, columns })
     }
 
     pub(super) async fn run(&self, connection: &Connection) -> Result<(), Failure> {
         let values: Vec<_> = self.columns.iter().map(Column::value).collect();
-        connection.rows_once(&self.query, &values).await?;
-        Ok(())
+        match connection.rows_once(&self.query, &values).await {
+            Ok(_) => Ok(()),
+            // Class 23: a row of that key is there, or one that it refers to is not. The message names the
+            // constraint and no value.
+            Err(error) => match error.as_db_error() {
+                Some(refused) if refused.code().code().starts_with("23") => {
+                    let what = format!("a row of {} ({})", self.table, refused.message());
+                    Err(MetadataError::AlreadyExists { what }.into())
+                }
+                _ => Err(error.into()),
+            },
+        }
     }
 }
 
@@ -176,5 +228,13 @@ pub(super) async fn finish(connection: &Connection) -> Result<(), Failure> {
         );
         connection.command(&renumber).await?;
     }
+    // A cursor may stand behind events that were trimmed: no new one may get their numbers.
+    connection
+        .command(
+            "SELECT setval(pg_get_serial_sequence('events', 'id'), last) FROM
+                 (SELECT greatest(max(event_id), (SELECT max(id) FROM events)) AS last FROM event_cursors) ids
+             WHERE last > 0",
+        )
+        .await?;
     Ok(())
 }

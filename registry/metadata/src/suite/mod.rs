@@ -78,21 +78,23 @@ where
     });
 }
 
-/// Runs a case on two stores, of one engine or of two.
-pub fn run_pair<A, B, G, H, OpeningA, OpeningB, Running>(
+/// Runs a case on two stores, of one engine or of two, if there are both.
+pub fn run_pair<A, B, OpeningA, OpeningB, Running>(
     first: impl FnOnce() -> OpeningA,
     second: impl FnOnce() -> OpeningB,
-    case: impl FnOnce(A, B) -> Running,
+    case: impl FnOnce(A::Store, B::Store) -> Running,
 ) where
-    A: Metadata,
-    B: Metadata,
-    OpeningA: Future<Output = (A, G)>,
-    OpeningB: Future<Output = (B, H)>,
+    A: Opened,
+    B: Opened,
+    OpeningA: Future<Output = A>,
+    OpeningB: Future<Output = B>,
     Running: Future<Output = ()>,
 {
     runtime().block_on(async {
-        let ((first, _kept), (second, _also_kept)) = (first().await, second().await);
-        case(first, second).await;
+        let (first, second) = (first().await.opened(), second().await.opened());
+        if let (Some((first, _kept)), Some((second, _also_kept))) = (first, second) {
+            case(first, second).await;
+        }
     });
 }
 

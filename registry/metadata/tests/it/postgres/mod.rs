@@ -1,5 +1,6 @@
 //! PostgreSQL: replicas, outages, TLS, schemas. Stores in databases of the cluster that this process started.
 
+mod backups;
 mod outages;
 mod proxy;
 mod replicas;
