@@ -6,8 +6,11 @@ use registry_types::{AccessRule, AccountName, Digest, MediaType, Reference, Repo
 use time::OffsetDateTime;
 
 use super::{
-    PostgresMetadata, accounts, blobs, columns::TimeColumn, connection::Connection, error::Failure, events,
-    manifests, referrers, repositories, uploads,
+    PostgresMetadata, accounts, blobs,
+    columns::TimeColumn,
+    connection::Connection,
+    error::{Failure, unavailable},
+    events, manifests, referrers, repositories, uploads,
 };
 use crate::{
     AccountMetadata, AccountRecord, BlobMetadata, BlobRecord, Change, HealthMetadata, ListingMetadata,
@@ -17,8 +20,10 @@ use crate::{
 
 pub(super) type Answer<T> = Result<T, MetadataError>;
 
-/// How long readiness goes on trying: what asks for it has little patience, and an answer of "no" is what it needs.
+/// How long readiness goes on trying, and how long it takes in all when every connection is in use or none answers:
+/// what asks for it has little patience, and an answer of "no" is what it needs.
 const PING_PATIENCE: Duration = Duration::from_millis(500);
+const PING_LIMIT: Duration = Duration::from_secs(2);
 
 impl BlobMetadata for PostgresMetadata {
     async fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Answer<Option<BlobRecord>> {
@@ -257,6 +262,9 @@ impl HealthMetadata for PostgresMetadata {
         let touch = |at: Arc<Connection>| async move {
             at.execute("UPDATE readiness SET answered_at = $1", &[&TimeColumn::now()]).await.map(drop)
         };
-        self.inner.attempts.repeat_for(PING_PATIENCE, touch).await
+        let ping = self.inner.attempts.repeat_for(PING_PATIENCE, touch);
+        tokio::time::timeout(PING_LIMIT, ping).await.unwrap_or_else(|_| {
+            Err(unavailable(format!("PostgreSQL gave no answer within {} s", PING_LIMIT.as_secs())))
+        })
     }
 }

@@ -8,16 +8,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use time::OffsetDateTime;
 
 use super::columns::{DigestColumn, SizeColumn, TimeColumn};
-use crate::{Change, MetadataError, NewManifest};
-
-/// What a row of `manifest_references` points at.
-#[derive(Clone, Copy)]
-enum ReferenceKind {
-    Config = 1,
-    Layer = 2,
-    Child = 3,
-    Subject = 4,
-}
+use crate::{
+    Change, MetadataError, NewManifest,
+    manifest_rows::{annotations, image_size, references},
+};
 
 /// The row of these bytes as this type, made with its references if new.
 pub(super) fn store(connection: &Connection, manifest: &NewManifest) -> Result<i64, MetadataError> {
@@ -31,9 +25,6 @@ pub(super) fn store(connection: &Connection, manifest: &NewManifest) -> Result<i
         return Ok(id);
     }
     let artifact_type = view.effective_artifact_type().map(MediaType::as_sent);
-    let annotations = view.subject.as_ref().filter(|_| !view.annotations.is_empty());
-    let annotations = annotations.map(|_| serde_json::to_string(&view.annotations)).transpose();
-    let annotations = annotations.map_err(|error| MetadataError::Damaged { reason: error.to_string() })?;
     connection
         .prepare_cached(
             "INSERT INTO manifests (digest, media_type, artifact_type, annotations, image_size, bytes)
@@ -43,7 +34,7 @@ pub(super) fn store(connection: &Connection, manifest: &NewManifest) -> Result<i
             digest,
             view.media_type.as_sent(),
             artifact_type,
-            annotations,
+            annotations(view)?,
             SizeColumn(image_size(manifest)),
             &manifest.bytes[..],
         ])?;
@@ -53,27 +44,13 @@ pub(super) fn store(connection: &Connection, manifest: &NewManifest) -> Result<i
 }
 
 fn store_references(connection: &Connection, id: i64, view: &ManifestView) -> Result<(), MetadataError> {
-    let config = view.config.iter().map(|config| (ReferenceKind::Config, config));
-    let layers = view.layers.iter().map(|layer| (ReferenceKind::Layer, layer));
-    let children = view.manifests.iter().map(|child| (ReferenceKind::Child, child));
-    let subject = view.subject.iter().map(|subject| (ReferenceKind::Subject, subject));
     let mut statement = connection.prepare_cached(
         "INSERT INTO manifest_references (manifest_id, kind, digest) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
     )?;
-    for (kind, part) in config.chain(layers).chain(children).chain(subject) {
-        statement.execute(params![id, kind as i64, DigestColumn(part.digest)])?;
+    for (kind, digest) in references(view) {
+        statement.execute(params![id, kind as i64, DigestColumn(digest)])?;
     }
     Ok(())
-}
-
-/// Bytes of the manifest, its config and its layers, each digest once. Sizes are what the manifest claims, so
-/// the sum stops at the largest number a column holds.
-fn image_size(manifest: &NewManifest) -> u64 {
-    let mut seen = std::collections::HashSet::new();
-    let parts = manifest.view.config.iter().chain(&manifest.view.layers);
-    let parts = parts.filter(|part| seen.insert(part.digest)).map(|part| part.size);
-    let size = parts.fold(manifest.bytes.len() as u64, u64::saturating_add);
-    size.min(i64::MAX as u64)
 }
 
 /// Makes the manifest one of the repository's.

@@ -1,6 +1,7 @@
 //! PostgreSQL: replicas, outages, TLS, schemas. Stores in databases of the cluster that this process started.
 
 mod backups;
+mod collection;
 mod outages;
 mod proxy;
 mod replicas;
