@@ -18,12 +18,13 @@ use super::{
 };
 use crate::{BlobRecord, Change, MetadataError, NewBlob};
 
-const FIND: &str = "SELECT blobs.digest, blobs.size, blobs.location, repository_blobs.leased_until FROM blobs
+pub(super) const FIND: &str =
+    "SELECT blobs.digest, blobs.size, blobs.location, repository_blobs.leased_until FROM blobs
      JOIN repository_blobs ON repository_blobs.blob_id = blobs.id
      JOIN repositories ON repositories.id = repository_blobs.repository_id
      WHERE repositories.name = $1 AND blobs.digest = $2";
 
-const FIND_ANYWHERE: &str = "SELECT digest, size, location, leased_until FROM blobs
+pub(super) const FIND_ANYWHERE: &str = "SELECT digest, size, location, leased_until FROM blobs
      WHERE digest = $1 AND EXISTS (SELECT 1 FROM repository_blobs WHERE blob_id = blobs.id)";
 
 /// As above, and the blob's row is locked.

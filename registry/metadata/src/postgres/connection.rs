@@ -24,6 +24,16 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// of ours, and short for those who wait behind a replica that vanished.
 const IDLE_IN_TRANSACTION_MILLISECONDS: u32 = 10_000;
 
+/// How queries are planned. Each of ours is answered by a few looks into indexes; a planner that guesses how many rows
+/// there are, or how many a LIMIT lets through, would now and then read a table instead. Compiling such a query takes
+/// longer than answering it.
+pub(super) const PLANNING: &str = "SET enable_seqscan = off; SET enable_hashjoin = off;
+     SET enable_mergejoin = off; SET jit = off";
+
+/// Undoes [`PLANNING`] within a transaction that reads whole tables, which may take its time.
+pub(super) const WHOLE_TABLES: &str = "SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on;
+     SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on";
+
 /// How connections are made.
 #[derive(Debug)]
 pub(super) struct Connector {
@@ -46,7 +56,8 @@ impl Connector {
         // What correctness rests on is said here, whatever the server's or the role's defaults are. A commit is
         // durable when it is acknowledged: stronger settings (such as waiting for a standby) stay as they are.
         let session = format!(
-            "SET statement_timeout = {};
+            "{PLANNING};
+             SET statement_timeout = {};
              SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MILLISECONDS};
              SET default_transaction_isolation = 'read committed';
              SELECT set_config('synchronous_commit', 'on', false)

@@ -60,17 +60,15 @@ pub(super) async fn publish(connection: &Connection) -> Result<(), Failure> {
     Ok(())
 }
 
+pub(super) const AFTER: &str =
+    "SELECT id, repository, payload, created_at FROM events WHERE id > $1 ORDER BY id LIMIT $2";
+
 pub(super) async fn after(
     connection: &Connection,
     event_id: i64,
     at_most: usize,
 ) -> Result<Vec<EventRecord>, Failure> {
-    let rows = connection
-        .rows(
-            "SELECT id, repository, payload, created_at FROM events WHERE id > $1 ORDER BY id LIMIT $2",
-            &[&event_id, &limit(at_most)],
-        )
-        .await?;
+    let rows = connection.rows(AFTER, &[&event_id, &limit(at_most)]).await?;
     let read = |row: &Row| {
         Ok(EventRecord {
             id: row.try_get(0)?,
@@ -184,22 +182,18 @@ pub(super) async fn replay(
     Ok(moved > 0)
 }
 
-/// Looks at the oldest `at_most` only: what it costs does not grow with the backlog.
+/// Looks at the oldest only: what it costs does not grow with the backlog.
+pub(super) const TRIM: &str = "DELETE FROM events WHERE id IN
+         (SELECT id FROM (SELECT id, created_at FROM events ORDER BY id LIMIT $2) oldest
+          WHERE created_at < $1
+             OR id <= coalesce((SELECT min(event_id) FROM event_cursors), 9223372036854775807))";
+
 pub(super) async fn trim(
     connection: &Connection,
     before: OffsetDateTime,
     at_most: usize,
 ) -> Result<usize, Failure> {
-    let removed = connection
-        .execute(
-            "DELETE FROM events WHERE id IN
-                 (SELECT id FROM (SELECT id, created_at FROM events ORDER BY id LIMIT $2) oldest
-                  WHERE created_at < $1
-                     OR id <= coalesce((SELECT min(event_id) FROM event_cursors), 9223372036854775807))",
-            &[&TimeColumn(before), &limit(at_most)],
-        )
-        .await?;
-    Ok(removed as usize)
+    Ok(connection.execute(TRIM, &[&TimeColumn(before), &limit(at_most)]).await? as usize)
 }
 
 pub(super) async fn backlog(connection: &Connection) -> Result<Vec<EventBacklog>, Failure> {

@@ -49,6 +49,10 @@ macro_rules! by_digest {
     };
 }
 
+/// The manifest without its bytes.
+pub(super) const BY_TAG: &str = by_tag!("manifests.digest, media_type, pushed_at, leased_until");
+pub(super) const BY_DIGEST: &str = by_digest!("manifests.digest, media_type, pushed_at, leased_until");
+
 /// A reference as queries take it.
 enum Named<'a> {
     Tag(&'a str),
@@ -63,11 +67,10 @@ impl Named<'_> {
         }
     }
 
-    /// The manifest without its bytes.
     fn light(&self) -> &'static str {
         match self {
-            Named::Tag(_) => by_tag!("manifests.digest, media_type, pushed_at, leased_until"),
-            Named::Digest(_) => by_digest!("manifests.digest, media_type, pushed_at, leased_until"),
+            Named::Tag(_) => BY_TAG,
+            Named::Digest(_) => BY_DIGEST,
         }
     }
 

@@ -116,3 +116,6 @@ impl PostgresMetadata {
         self.inner.attempts.pool().idle()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,19 +48,16 @@ pub(super) async fn put(
 pub(super) const PARKED: i64 = i64::MAX;
 
 /// Entries that are due, the longest waiting first.
+pub(super) const DUE: &str = "SELECT repository_id, item_id FROM collection_queue
+     WHERE kind = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3";
+
 pub(super) async fn due(
     connection: &Connection,
     kind: QueueKind,
     now: OffsetDateTime,
     at_most: usize,
 ) -> Result<Vec<(i64, i64)>, Failure> {
-    let rows = connection
-        .rows(
-            "SELECT repository_id, item_id FROM collection_queue
-             WHERE kind = $1 AND due_at <= $2 ORDER BY due_at LIMIT $3",
-            &[&(kind as i16), &TimeColumn(now), &limit(at_most)],
-        )
-        .await?;
+    let rows = connection.rows(DUE, &[&(kind as i16), &TimeColumn(now), &limit(at_most)]).await?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::{
     columns::{SizeColumn, TextColumn},
-    connection::Connection,
+    connection::{Connection, WHOLE_TABLES},
     error::Failure,
 };
 use crate::{MetadataError, QuotaRecord};
@@ -114,8 +114,7 @@ pub(super) async fn list(connection: &Connection) -> Result<Vec<QuotaRecord>, Fa
 }
 
 /// Whoever links or unlinks reads this table, and so comes before or after the rest of the transaction.
-const EXCLUDE_LINKING: &str = "SET LOCAL statement_timeout = 0;
-     LOCK TABLE repository_quotas IN ACCESS EXCLUSIVE MODE";
+const EXCLUDE_LINKING: &str = "LOCK TABLE repository_quotas IN ACCESS EXCLUSIVE MODE";
 
 /// Sets a limit. A new quota first counts what is there; links wait meanwhile.
 pub(super) async fn set(
@@ -130,6 +129,7 @@ pub(super) async fn set(
     if let Some(row) = connection.row(SET, &[&prefix, &limit_bytes]).await? {
         return read(&row);
     }
+    connection.command(WHOLE_TABLES).await?;
     connection.command(EXCLUDE_LINKING).await?;
     // Another may have made it before we had the lock.
     if let Some(row) = connection.row(SET, &[&prefix, &limit_bytes]).await? {
@@ -150,6 +150,7 @@ pub(super) async fn set(
 }
 
 pub(super) async fn delete(connection: &Connection, id: i64) -> Result<bool, Failure> {
+    connection.command(WHOLE_TABLES).await?;
     connection.command(EXCLUDE_LINKING).await?;
     connection.execute("DELETE FROM quota_blobs WHERE quota_id = $1", &[&id]).await?;
     connection.execute("DELETE FROM repository_quotas WHERE quota_id = $1", &[&id]).await?;

@@ -84,21 +84,19 @@ pub(super) async fn status(
     })
 }
 
+pub(super) const TAKE: &str = "UPDATE blob_removals SET next_attempt_at = $2 WHERE id IN
+         (SELECT id FROM blob_removals WHERE next_attempt_at <= $1
+          ORDER BY next_attempt_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
+     RETURNING id, digest, location, size";
+
 pub(super) async fn take(
     connection: &Connection,
     now: OffsetDateTime,
     hold: Duration,
     at_most: usize,
 ) -> Result<Vec<BlobRemoval>, Failure> {
-    let rows = connection
-        .rows(
-            "UPDATE blob_removals SET next_attempt_at = $2 WHERE id IN
-                 (SELECT id FROM blob_removals WHERE next_attempt_at <= $1
-                  ORDER BY next_attempt_at, id LIMIT $3 FOR UPDATE SKIP LOCKED)
-             RETURNING id, digest, location, size",
-            &[&TimeColumn(now), &TimeColumn(later(now, hold)), &limit(at_most)],
-        )
-        .await?;
+    let values = (TimeColumn(now), TimeColumn(later(now, hold)), limit(at_most));
+    let rows = connection.rows(TAKE, &[&values.0, &values.1, &values.2]).await?;
     let mut removals = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     removals.sort_by_key(|removal| removal.id);
     Ok(removals)

@@ -3,7 +3,12 @@
 
 use tokio_postgres::{Row as DatabaseRow, types::ToSql};
 
-use super::{columns::limit, connection::Connection, error::Failure, quotas};
+use super::{
+    columns::limit,
+    connection::{Connection, WHOLE_TABLES},
+    error::Failure,
+    quotas,
+};
 use crate::{ColumnKind, MetadataError, Page, Row, RowValue, TABLES, Table};
 
 /// Bytes at which a page ends: a few of the largest manifests (4 MiB).
@@ -207,10 +212,10 @@ impl Import {
 /// Makes everything that is derived from the rows agree with them: what repositories refer to, what quotas have used,
 /// and the numbers that new rows get.
 pub(super) async fn finish(connection: &Connection) -> Result<(), Failure> {
+    connection.command(WHOLE_TABLES).await?;
     connection
         .command(
-            "SET LOCAL statement_timeout = 0;
-             LOCK TABLE repository_quotas IN ACCESS EXCLUSIVE MODE;
+            "LOCK TABLE repository_quotas IN ACCESS EXCLUSIVE MODE;
              DELETE FROM repository_references;
              INSERT INTO repository_references (repository_id, digest, kind, manifest_id)
                  SELECT repository_id, digest, kind, manifest_id

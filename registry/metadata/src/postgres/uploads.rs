@@ -111,18 +111,16 @@ pub(super) async fn delete(
     Ok(removed > 0)
 }
 
+pub(super) const STALE: &str =
+    "SELECT id, repository, started_at, touched_at, algorithm, length, state, store, writer FROM uploads
+     WHERE touched_at < $1 ORDER BY touched_at, id LIMIT $2";
+
 pub(super) async fn stale(
     connection: &Connection,
     before: OffsetDateTime,
     at_most: usize,
 ) -> Result<Vec<UploadRecord>, Failure> {
-    let rows = connection
-        .rows(
-            "SELECT id, repository, started_at, touched_at, algorithm, length, state, store, writer
-             FROM uploads WHERE touched_at < $1 ORDER BY touched_at, id LIMIT $2",
-            &[&TimeColumn(before), &limit(at_most)],
-        )
-        .await?;
+    let rows = connection.rows(STALE, &[&TimeColumn(before), &limit(at_most)]).await?;
     rows.iter().map(read).collect()
 }
 

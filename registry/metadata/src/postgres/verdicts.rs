@@ -245,11 +245,11 @@ pub(super) async fn judge_blob(
     })
 }
 
-const NAMING: &str = "SELECT manifests.digest FROM repository_references
+pub(super) const NAMING: &str = "SELECT manifests.digest FROM repository_references
      JOIN manifests ON manifests.id = repository_references.manifest_id
      WHERE repository_id = $1 AND repository_references.digest = $2 AND kind IN (1, 2) LIMIT 1";
 
-const PARENT: &str = "SELECT manifests.digest FROM repository_references
+pub(super) const PARENT: &str = "SELECT manifests.digest FROM repository_references
      JOIN manifests ON manifests.id = repository_references.manifest_id
      WHERE repository_id = $1 AND repository_references.digest = $2 AND kind = 3 LIMIT 1";
 
