@@ -29,8 +29,8 @@ pub(super) async fn store(connection: &Connection, manifest: &NewManifest) -> Re
     loop {
         let known = connection
             .row(
-                "SELECT id FROM manifests WHERE digest = $1 AND media_type = $2 FOR KEY SHARE",
-                &[&digest, &view.media_type.as_str()],
+                "SELECT id FROM manifests WHERE digest = $1 AND lower(media_type) = $2 FOR KEY SHARE",
+                &[&digest, &view.media_type.as_sent().to_ascii_lowercase()],
             )
             .await?;
         if let Some(row) = known {
@@ -39,11 +39,11 @@ pub(super) async fn store(connection: &Connection, manifest: &NewManifest) -> Re
         let made = connection
             .row(
                 "INSERT INTO manifests (digest, media_type, artifact_type, annotations, image_size, bytes)
-                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (digest, media_type) DO NOTHING RETURNING id",
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING id",
                 &[
                     &digest,
-                    &view.media_type.as_str(),
-                    &view.effective_artifact_type().map(MediaType::as_str),
+                    &view.media_type.as_sent(),
+                    &view.effective_artifact_type().map(MediaType::as_sent),
                     &annotations(view)?,
                     &SizeColumn(image_size(manifest)),
                     &&manifest.bytes[..],
@@ -90,7 +90,7 @@ pub(super) async fn link(
                 &repository,
                 &manifest,
                 &view.subject.as_ref().map(|subject| DigestColumn(subject.digest)),
-                &view.effective_artifact_type().map(MediaType::as_str),
+                &view.effective_artifact_type().map(MediaType::as_sent),
                 &TimeColumn(change.now),
                 &TimeColumn(change.leased_until()),
             ],

@@ -57,7 +57,7 @@ pub(super) async fn list(
     let (repository, subject, bytes) = (repository.as_str(), DigestColumn(*subject), limit(page.bytes));
     let mut values: Vec<&(dyn ToSql + Sync)> =
         vec![&repository, &subject, &after, &entries, &bytes, &ENTRY_BYTES];
-    let artifact_type = artifact_type.map(|wanted| wanted.as_str().to_ascii_lowercase());
+    let artifact_type = artifact_type.map(|wanted| wanted.as_sent().to_ascii_lowercase());
     let rows = match &artifact_type {
         None => connection.rows(PAGE, &values).await?,
         Some(artifact_type) => {

@@ -34,16 +34,18 @@ CREATE INDEX repository_blobs_by_blob ON repository_blobs (blob_id);
 CREATE TABLE manifests (
     id            BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     digest        BYTEA NOT NULL,
-    media_type    TEXT NOT NULL,
+    -- As it was sent; types compare without case (RFC 6838 section 4.2).
+    media_type    TEXT COLLATE "C" NOT NULL,
     -- What the referrers list filters by.
-    artifact_type TEXT,
+    artifact_type TEXT COLLATE "C",
     -- A JSON object, for the referrers list; only of manifests that have a subject.
     annotations   TEXT,
     -- Of the manifest, its config and its layers, each digest once.
     image_size    BIGINT NOT NULL CHECK (image_size >= 0),
-    bytes         BYTEA NOT NULL,
-    UNIQUE (digest, media_type)
+    bytes         BYTEA NOT NULL
 );
+
+CREATE UNIQUE INDEX manifests_by_digest ON manifests (digest, lower(media_type));
 
 -- What a manifest names, whether or not it is here: kind 1 config, 2 layer, 3 child manifest, 4 subject.
 CREATE TABLE manifest_references (
@@ -75,7 +77,6 @@ CREATE TABLE repository_manifests (
 CREATE INDEX repository_manifests_by_manifest ON repository_manifests (manifest_id);
 CREATE INDEX repository_manifests_by_subject ON repository_manifests (repository_id, subject, id)
     WHERE subject IS NOT NULL;
--- Media types compare without case (RFC 6838 section 4.2).
 CREATE INDEX repository_manifests_by_type
     ON repository_manifests (repository_id, subject, lower(artifact_type), id) WHERE subject IS NOT NULL;
 
