@@ -118,18 +118,6 @@ impl TestCluster {
         TestDatabase { cluster: self, name }
     }
 
-    /// A copy of a database that nobody is connected to.
-    ///
-    /// # Panics
-    /// When the server does not answer, or somebody stays connected to it.
-    pub fn copy_blocking(&self, template: &TestDatabase<'_>) -> TestDatabase<'_> {
-        // What was just disconnected may still be ending.
-        template.terminate_blocking();
-        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.sql_blocking("postgres", &format!("CREATE DATABASE {name} TEMPLATE {}", template.name));
-        TestDatabase { cluster: self, name }
-    }
-
     /// Runs SQL as the cluster's owner and gives what it printed, a line for each row.
     ///
     /// # Panics

@@ -12,7 +12,7 @@ use registry_metadata::{
 };
 use time::OffsetDateTime;
 
-use super::store;
+use super::{own_store, store};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_backup_is_one_moment_and_serves_by_itself() {
@@ -68,7 +68,7 @@ async fn a_backup_is_one_moment_and_serves_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_fails_leaves_nothing() {
-    let Some((store, database)) = store().await else { return };
+    let Some((store, database)) = own_store().await else { return };
     samples::pushed_image(&store, &samples::repository("team/app"), "a", &["latest"]).await;
     tokio::task::block_in_place(|| database.sql_blocking("ALTER TABLE tags RENAME TO labels"));
     let folder = tempfile::tempdir().unwrap();

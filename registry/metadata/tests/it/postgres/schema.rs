@@ -2,7 +2,7 @@
 
 use registry_metadata::{HealthMetadata, MetadataError, PostgresMetadata, PostgresOptions, TestCluster};
 
-use super::{connect, store, try_connect};
+use super::{connect, own_store, try_connect};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn replicas_that_start_at_once_migrate_once() {
@@ -18,7 +18,7 @@ async fn replicas_that_start_at_once_migrate_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_schema_is_refused_untouched() {
-    let Some((store, database)) = store().await else { return };
+    let Some((store, database)) = own_store().await else { return };
     store.close().await;
     tokio::task::block_in_place(|| database.sql_blocking("UPDATE schema_version SET version = 99"));
     let error = try_connect(&database.url()).await.unwrap_err();
