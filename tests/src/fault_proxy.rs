@@ -48,7 +48,6 @@ struct Shared {
     /// Both ends of each connection.
     open: Mutex<Vec<[TcpStream; 2]>>,
     stopped: AtomicBool,
-    connections: AtomicU64,
     cut: AtomicU64,
 }
 
@@ -65,7 +64,6 @@ impl FaultProxy {
             faults: Mutex::default(),
             open: Mutex::default(),
             stopped: AtomicBool::new(false),
-            connections: AtomicU64::new(0),
             cut: AtomicU64::new(0),
         });
         let accepting = Arc::clone(&shared);
@@ -91,11 +89,6 @@ impl FaultProxy {
         }
     }
 
-    /// Connections that were made so far.
-    pub fn connections(&self) -> u64 {
-        self.shared.connections.load(Ordering::Relaxed)
-    }
-
     /// Connections cut since the faults were set.
     pub fn cut(&self) -> u64 {
         self.shared.cut.load(Ordering::Relaxed)
@@ -118,7 +111,6 @@ impl Shared {
                 return;
             }
             let Ok(near) = near else { continue };
-            self.connections.fetch_add(1, Ordering::Relaxed);
             if lock(&self.faults).refuse {
                 end(&near, true);
                 continue;

@@ -10,6 +10,8 @@ mod store;
 pub mod suite;
 
 pub use local::{LocalBlobs, LocalWriter};
+#[cfg(any(test, feature = "suite"))]
+pub use object::MemoryStore;
 pub use object::{ObjectBlobs, ObjectCredentials, ObjectOptions, ObjectWriter};
 pub use store::{BlobHandle, BlobSource, BlobStore, BlobStream, BlobWriter, RemoteBlob, StoredBlob};
 

@@ -89,6 +89,14 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
         progress: Option<&UploadProgress>,
     ) -> impl Future<Output = Answer<()>> + Send;
 
+    /// Gives up what only this process knows of a session that another one goes on with from `progress`, or that has
+    /// ended: its blob may be linked.
+    fn abandon(
+        &self,
+        id: UploadId,
+        progress: Option<&UploadProgress>,
+    ) -> impl Future<Output = Answer<()>> + Send;
+
     /// Opens a blob of `size` bytes. `None` when it is not here; an object elsewhere may turn out so when it is
     /// read. A blob may be found moments before its commit has answered, and is not durable until then: what
     /// refers to it goes by the answer, not by this.

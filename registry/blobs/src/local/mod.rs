@@ -184,6 +184,14 @@ impl BlobStore for LocalBlobs {
         run_blocking("remove", &path, move || shared.abort_blocking(id)).await
     }
 
+    /// A blob's bytes are no session's any more, and no other process goes on with one.
+    async fn abandon(&self, id: UploadId, progress: Option<&UploadProgress>) -> Answer<()> {
+        match progress {
+            None => self.abort(id, None).await,
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Asks the kernel's caches first, on the spot: a few microseconds, where a trip to a blocking thread costs
     /// more than the rest of a small pull. Only a name that is not cached takes that trip.
     async fn open(&self, digest: &Digest, location: &BlobLocation, _: u64) -> Answer<Option<BlobHandle>> {

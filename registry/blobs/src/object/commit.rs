@@ -19,14 +19,19 @@ impl Worker {
         match self.make_blob(expected).await {
             Err(error @ BlobError::DigestMismatch { .. }) => {
                 let multipart = self.durable.0.multipart.clone();
-                let removed = self.shared.remove_session(self.session.id, multipart.as_slice()).await;
-                if let Err(error) = removed {
-                    tracing::warn!(id = %self.session.id, %error, "cannot remove an upload yet");
+                match self.shared.remove_session(self.session.id, multipart.as_ref()).await {
+                    Ok(()) => self.session.settle(),
+                    Err(error) => {
+                        tracing::warn!(id = %self.session.id, %error, "cannot remove an upload yet");
+                    }
                 }
                 Err(error)
             }
             Err(error) => Err(self.give_up(&error)),
-            Ok(stored) => Ok(stored),
+            Ok(stored) => {
+                self.session.settle();
+                Ok(stored)
+            }
         }
     }
 

@@ -8,6 +8,8 @@
 mod commit;
 mod failure;
 mod layout;
+#[cfg(any(test, feature = "suite"))]
+mod memory;
 mod numbered;
 mod options;
 mod part_plan;
@@ -21,6 +23,8 @@ mod tests;
 mod worker;
 mod writer;
 
+#[cfg(any(test, feature = "suite"))]
+pub use memory::MemoryStore;
 pub use options::{ObjectCredentials, ObjectOptions};
 pub use writer::ObjectWriter;
 
@@ -82,6 +86,16 @@ impl ObjectBlobs {
         Ok(blobs)
     }
 
+    /// A store in memory, with parts of 64 KiB and 128 KiB so that small uploads have many.
+    #[cfg(any(test, feature = "suite"))]
+    pub fn in_memory(store: &Arc<MemoryStore>) -> Self {
+        let numbered = Arc::clone(store) as Arc<dyn numbered::CompleteNumbered>;
+        let signer = Arc::clone(store) as Arc<dyn object_store::signer::Signer>;
+        let prefix = object_store::path::Path::default();
+        let remote = Remote::new(Arc::clone(store), Some(numbered), Some(signer), prefix);
+        Self::with(remote, PartPlan::short(64 << 10, 128 << 10, 64), 16 << 20)
+    }
+
     fn with(remote: Remote, plan: PartPlan, memory: usize) -> Self {
         let assemblies = Semaphore::new(ASSEMBLIES);
         let room = Room::new(memory);
@@ -120,13 +134,26 @@ impl Shared {
     }
 
     /// Removes everything that a session stored.
-    async fn remove_session(&self, id: UploadId, multiparts: &[Multipart]) -> Answer<()> {
-        for multipart in multiparts {
+    async fn remove_session(&self, id: UploadId, multipart: Option<&Multipart>) -> Answer<()> {
+        if let Some(multipart) = multipart {
             let aborted = self.remote.abort(multipart).await;
             aborted.map_err(|error| error.told("abort", &multipart.key))?;
         }
         let folder = layout::folder(id);
         self.remote.delete_folder(&folder).await.map_err(|error| error.told("empty", &folder))
+    }
+
+    /// Closes a session, and aborts the multipart upload that it began unless that is the `recorded` one: nobody else
+    /// knows of it.
+    async fn close(&self, session: &Session, recorded: Option<&Multipart>) -> Answer<()> {
+        session.close().await;
+        match session.multipart() {
+            Some(multipart) if Some(&multipart) != recorded => {
+                let aborted = self.remote.abort(&multipart).await;
+                aborted.map_err(|error| error.told("abort", &multipart.key))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forgets a session that has ended, unless another has its place.
@@ -156,9 +183,10 @@ impl BlobStore for ObjectBlobs {
         let session = Arc::new(Session::new(id));
         let before = lock(&self.shared.sessions).insert(id, Arc::clone(&session));
         let (commands, receiver) = mpsc::unbounded_channel();
+        let recorded = stored.multipart.clone();
         let mut worker = Worker::new(Arc::clone(&session), Arc::clone(&self.shared), hasher, stored, writer);
         if let Some(before) = before {
-            before.close().await;
+            self.shared.close(&before, recorded.as_ref()).await?;
         }
         worker.check_tails().await?;
         tokio::spawn(worker.run(receiver));
@@ -166,17 +194,21 @@ impl BlobStore for ObjectBlobs {
     }
 
     async fn abort(&self, id: UploadId, progress: Option<&UploadProgress>) -> Answer<()> {
+        let recorded = progress.and_then(|progress| Stored::of(id, progress).ok()?.multipart);
         let live = lock(&self.shared.sessions).remove(&id);
-        let mut multiparts = Vec::new();
         if let Some(live) = live {
-            live.close().await;
-            multiparts.extend(live.multipart());
+            self.shared.close(&live, recorded.as_ref()).await?;
         }
-        if let Some(recorded) = progress.and_then(|progress| Stored::of(id, progress).ok()) {
-            multiparts.extend(recorded.multipart);
+        self.shared.remove_session(id, recorded.as_ref()).await
+    }
+
+    async fn abandon(&self, id: UploadId, progress: Option<&UploadProgress>) -> Answer<()> {
+        let recorded = progress.and_then(|progress| Stored::of(id, progress).ok()?.multipart);
+        let live = lock(&self.shared.sessions).remove(&id);
+        match live {
+            Some(live) => self.shared.close(&live, recorded.as_ref()).await,
+            None => Ok(()),
         }
-        multiparts.dedup();
-        self.shared.remove_session(id, &multiparts).await
     }
 
     async fn open(&self, _: &Digest, location: &BlobLocation, size: u64) -> Answer<Option<BlobHandle>> {

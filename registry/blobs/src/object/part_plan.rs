@@ -42,7 +42,7 @@ impl PartPlan {
     }
 
     /// A plan of short parts, for tests of stores that take them.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "suite"))]
     pub(super) fn short(smallest: usize, first: usize, unrecorded: usize) -> Self {
         Self { smallest, first, longest: first, unrecorded }
     }

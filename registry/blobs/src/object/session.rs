@@ -59,6 +59,8 @@ pub(super) struct Session {
     /// A multipart upload that this worker began: an abort must find it though no record names it.
     multipart: Mutex<Option<Multipart>>,
     unrecorded: AtomicBool,
+    /// Nothing is left that only this session knows.
+    settled: AtomicBool,
     closed: CancellationToken,
     ended: CancellationToken,
 }
@@ -71,6 +73,7 @@ impl Session {
             failure: Mutex::default(),
             multipart: Mutex::default(),
             unrecorded: AtomicBool::new(false),
+            settled: AtomicBool::new(true),
             closed: CancellationToken::new(),
             ended: CancellationToken::new(),
         }
@@ -112,6 +115,7 @@ impl Session {
 
     pub(super) fn note_multipart(&self, multipart: &Multipart) {
         *lock(&self.multipart) = Some(multipart.clone());
+        self.settled.store(false, Ordering::Relaxed);
         self.want_record();
     }
 
@@ -125,6 +129,15 @@ impl Session {
 
     pub(super) fn wants_record(&self) -> bool {
         self.unrecorded.load(Ordering::Relaxed)
+    }
+
+    /// The session was committed, or left with a progress that its writer records.
+    pub(super) fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
     }
 
     /// A progress that names everything was handed over.

@@ -286,6 +286,9 @@ impl Worker {
             return Err(self.give_up(&error));
         }
         self.session.recorded();
+        if covers == Covers::EverythingAtLast {
+            self.session.settle();
+        }
         self.handed_out = [self.number, self.handed_out[0]];
         let (stored, hash) = &mut self.durable;
         if stored.multipart.is_some() {
@@ -361,6 +364,10 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.session.end();
-        self.shared.forget(&self.session);
+        // One that failed stays until it is taken over or aborted: a multipart upload that it began may be in no
+        // record.
+        if self.session.is_settled() {
+            self.shared.forget(&self.session);
+        }
     }
 }

@@ -5,9 +5,10 @@ use std::{
     collections::HashMap,
     fmt, mem,
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -19,24 +20,26 @@ use object_store::{
     memory::InMemory,
     multipart::{MultipartStore, PartId},
     path::Path,
+    signer::Signer,
 };
+use url::Url;
 
-use crate::object::{numbered::CompleteNumbered, session::lock, state::Part};
+use super::{numbered::CompleteNumbered, session::lock, state::Part};
 
 type Parts = HashMap<usize, (String, Bytes)>;
 
+/// The store; several [`ObjectBlobs`](super::ObjectBlobs) may share one, as replicas do.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub struct MemoryStore {
     objects: InMemory,
     uploads: Mutex<HashMap<String, Parts>>,
     answers: AtomicUsize,
     /// Runs before a request; what it gives is the request's failure.
     fault: Mutex<Option<Fault>>,
-    /// Loses the answers of requests of this name, after they were carried out.
-    pub(super) lose_answers_of: Mutex<Option<&'static str>>,
+    lose_answers_of: Mutex<Option<&'static str>>,
 }
 
-pub(super) struct Fault(pub(super) Box<dyn Fn(&'static str) -> bool + Send + Sync>);
+struct Fault(Box<dyn Fn(&'static str) -> bool + Send + Sync>);
 
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,23 +47,33 @@ impl fmt::Debug for Fault {
     }
 }
 
-impl Memory {
+impl MemoryStore {
     /// Makes requests fail for which `fault` says so.
-    pub(super) fn fail(&self, fault: impl Fn(&'static str) -> bool + Send + Sync + 'static) {
+    pub fn fail(&self, fault: impl Fn(&'static str) -> bool + Send + Sync + 'static) {
         *lock(&self.fault) = Some(Fault(Box::new(fault)));
     }
 
-    pub(super) fn mend(&self) {
+    /// Loses the answers of requests of this name, after they were carried out.
+    pub fn lose_answers_of(&self, request: &'static str) {
+        *lock(&self.lose_answers_of) = Some(request);
+    }
+
+    /// Ends all faults.
+    pub fn mend(&self) {
         *lock(&self.fault) = None;
         *lock(&self.lose_answers_of) = None;
     }
 
     /// Multipart uploads that were neither completed nor aborted.
-    pub(super) fn multiparts(&self) -> usize {
+    pub fn multiparts(&self) -> usize {
         lock(&self.uploads).len()
     }
 
-    pub(super) async fn objects(&self) -> Vec<String> {
+    /// The keys of all objects.
+    ///
+    /// # Panics
+    /// Never: it is all in memory.
+    pub async fn objects(&self) -> Vec<String> {
         use futures_util::TryStreamExt;
         let listed: Vec<ObjectMeta> = self.objects.list(None).try_collect().await.expect("in memory");
         listed.into_iter().map(|object| object.location.to_string()).collect()
@@ -91,14 +104,14 @@ fn absent(path: &Path) -> Error {
     Error::NotFound { path: path.to_string(), source: "no such upload".into() }
 }
 
-impl fmt::Display for Memory {
+impl fmt::Display for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Memory")
+        f.write_str("MemoryStore")
     }
 }
 
 #[async_trait]
-impl ObjectStore for Memory {
+impl ObjectStore for MemoryStore {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.begin("put")?;
         let put = self.objects.put_opts(path, payload, options).await?;
@@ -137,7 +150,7 @@ impl ObjectStore for Memory {
 }
 
 #[async_trait]
-impl MultipartStore for Memory {
+impl MultipartStore for MemoryStore {
     async fn create_multipart(&self, _: &Path) -> Result<MultipartId> {
         self.begin("create")?;
         let id = self.answer();
@@ -180,7 +193,7 @@ impl MultipartStore for Memory {
     }
 }
 
-impl Memory {
+impl MemoryStore {
     async fn complete_parts(&self, path: &Path, id: &str, parts: &[Part]) -> Result<PutResult> {
         self.begin("complete")?;
         let mut upload = lock(&self.uploads).remove(id).ok_or_else(|| absent(path))?;
@@ -198,7 +211,18 @@ impl Memory {
     }
 }
 
-impl CompleteNumbered for Memory {
+/// Where its signed URLs lead: nowhere.
+const SIGNED: &str = "http://objects.invalid";
+
+#[async_trait]
+impl Signer for MemoryStore {
+    async fn signed_url(&self, method: http::Method, path: &Path, expires_in: Duration) -> Result<Url> {
+        let url = format!("{SIGNED}/{path}?method={method}&seconds={}", expires_in.as_secs());
+        url.parse().map_err(|error: url::ParseError| Error::Generic { store: "memory", source: error.into() })
+    }
+}
+
+impl CompleteNumbered for MemoryStore {
     fn complete<'a>(
         &'a self,
         path: &'a Path,
@@ -207,9 +231,4 @@ impl CompleteNumbered for Memory {
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { self.complete_parts(path, upload, parts).await.map(|_| ()) })
     }
-}
-
-/// A store that several `ObjectBlobs` may share, as replicas do.
-pub(super) fn shared() -> Arc<Memory> {
-    Arc::new(Memory::default())
 }

@@ -1,7 +1,5 @@
 //! What an object store has to do, on one in memory: with short parts, so that small uploads have many.
 
-mod memory;
-
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -9,12 +7,11 @@ use object_store::path::Path;
 use proptest::prelude::*;
 use registry_types::{Algorithm, BlobLocation, Digest, UploadId};
 
-use super::{ObjectBlobs, PartPlan, Remote, numbered::CompleteNumbered, session::lock};
+use super::{MemoryStore, ObjectBlobs, PartPlan, Remote, numbered::CompleteNumbered};
 use crate::{
     BlobError, BlobStore, BlobWriter,
     suite::{self, assert_stored, commit, content, nothing_yet},
 };
-use memory::{Memory, shared};
 
 /// Lengths of parts in these tests: least and usual.
 const PARTS: (usize, usize) = (50_000, 100_000);
@@ -26,13 +23,13 @@ const UNRECORDED: usize = 300;
 const MEMORY: usize = 4 << 20;
 
 /// A replica on a store.
-fn replica_with(memory: &Arc<Memory>, room: usize) -> ObjectBlobs {
+fn replica_with(memory: &Arc<MemoryStore>, room: usize) -> ObjectBlobs {
     let numbered = Arc::clone(memory) as Arc<dyn CompleteNumbered>;
     let remote = Remote::new(Arc::clone(memory), Some(numbered), None, Path::from("a folder/below"));
     ObjectBlobs::with(remote, PartPlan::short(PARTS.0, PARTS.1, UNRECORDED), room)
 }
 
-fn replica(memory: &Arc<Memory>) -> ObjectBlobs {
+fn replica(memory: &Arc<MemoryStore>) -> ObjectBlobs {
     replica_with(memory, MEMORY)
 }
 
@@ -42,14 +39,14 @@ fn piece(bytes: &[u8]) -> Bytes {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_store_has_every_property() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     suite::every_property(async || replica(&memory)).await;
     assert!(replica(&memory).bytes_in_flight().0 == 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whole_parts_only_have_every_property_too() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     let remote = Remote::new(Arc::clone(&memory), None, None, Path::default());
     let store = ObjectBlobs::with(remote, PartPlan::within(0), 64 << 20);
     suite::every_property(async || store.clone()).await;
@@ -57,7 +54,7 @@ async fn whole_parts_only_have_every_property_too() {
 
 #[tokio::test]
 async fn nothing_is_left_of_a_blob_but_its_object() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     let blobs = replica(&memory);
     let bytes = content(1 << 20, 1);
     let id = UploadId::random();
@@ -83,7 +80,7 @@ async fn nothing_is_left_of_a_blob_but_its_object() {
 
 #[tokio::test]
 async fn a_small_blob_is_stored_once() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     let puts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     memory.fail({
         let puts = Arc::clone(&puts);
@@ -108,7 +105,7 @@ async fn a_small_blob_is_stored_once() {
 
 #[tokio::test]
 async fn an_aborted_upload_leaves_nothing() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     for recorded in [true, false] {
         let id = UploadId::random();
         let blobs = replica(&memory);
@@ -130,7 +127,7 @@ async fn an_aborted_upload_leaves_nothing() {
 
 #[tokio::test]
 async fn a_wrong_digest_is_found_before_the_object_is_made() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     memory.fail(|request| {
         assert_ne!(request, "complete", "the digest was not compared first");
         false
@@ -145,7 +142,7 @@ async fn a_wrong_digest_is_found_before_the_object_is_made() {
 
 #[tokio::test]
 async fn a_multipart_upload_asks_to_be_recorded() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     let blobs = replica(&memory);
     let mut writer = blobs.resume(UploadId::random(), 1, &nothing_yet(Algorithm::Sha256)).await.expect("new");
     writer.write(piece(&content(90_000, 5))).await.expect("written");
@@ -162,11 +159,28 @@ async fn a_multipart_upload_asks_to_be_recorded() {
     assert_eq!(memory.multiparts(), 0);
 }
 
+#[tokio::test]
+async fn a_failed_request_leaves_no_multipart_upload() {
+    let memory = Arc::new(MemoryStore::default());
+    let blobs = replica(&memory);
+    let id = UploadId::random();
+    let start = nothing_yet(Algorithm::Sha256);
+    let mut writer = blobs.resume(id, 1, &start).await.expect("new");
+    writer.write(piece(&content(230_000, 13))).await.expect("written");
+    // It began a multipart upload, and its request fails before a record names that.
+    writer.checkpoint().await.expect("durable");
+    assert_eq!(memory.multiparts(), 1);
+    drop(writer);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    drop(blobs.resume(id, 1, &start).await.expect("back to its record"));
+    assert_eq!(memory.multiparts(), 0);
+}
+
 /// The process, or the connection, ends behind the request that makes the object.
 #[tokio::test]
 async fn a_commit_whose_answer_was_lost_is_made_good() {
     for (request, length) in [("complete", 430_000), ("put", 20_000)] {
-        let memory = shared();
+        let memory = Arc::new(MemoryStore::default());
         let blobs = replica(&memory);
         let bytes = content(length, 6);
         let id = UploadId::random();
@@ -175,7 +189,7 @@ async fn a_commit_whose_answer_was_lost_is_made_good() {
         writer.checkpoint().await.expect("durable");
         writer.write(piece(&bytes[10_000..])).await.expect("written");
         let progress = writer.checkpoint().await.expect("durable");
-        *lock(&memory.lose_answers_of) = Some(request);
+        memory.lose_answers_of(request);
         let first = writer.commit(&Digest::sha256(&bytes)).await;
         memory.mend();
         if let Err(error) = &first {
@@ -191,7 +205,7 @@ async fn a_commit_whose_answer_was_lost_is_made_good() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_is_told_and_costs_no_recorded_byte() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     let blobs = replica(&memory);
     let bytes = content(700_000, 7);
     let id = UploadId::random();
@@ -220,7 +234,7 @@ async fn a_store_that_is_away_is_told_and_costs_no_recorded_byte() {
 /// Two replicas that both believe the session is theirs. Whoever records last wins; nothing is mixed.
 #[tokio::test]
 async fn late_requests_of_another_replica_change_nothing() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     let (first, second) = (replica(&memory), replica(&memory));
     let id = UploadId::random();
     let bytes = content(240_000, 8);
@@ -244,7 +258,7 @@ async fn late_requests_of_another_replica_change_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_uploads_give_their_room_to_fast_ones() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     let room = 300_000;
     let blobs = replica_with(&memory, room);
     let mut slow = Vec::new();
@@ -273,7 +287,7 @@ async fn slow_uploads_give_their_room_to_fast_ones() {
 
 #[tokio::test]
 async fn a_missing_or_changed_object_is_not_served() {
-    let memory = shared();
+    let memory = Arc::new(MemoryStore::default());
     let blobs = replica(&memory);
     let bytes = content(200_000, 12);
     let stored = suite::store(&blobs, &bytes, 20_000).await.expect("stored");
@@ -315,7 +329,7 @@ proptest! {
     fn recorded_bytes_are_never_lost(steps in steps(), seed in any::<u64>()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
-            let memory = shared();
+            let memory = Arc::new(MemoryStore::default());
             let bytes = content(6 << 20, seed);
             let id = UploadId::random();
             let mut record = nothing_yet(Algorithm::Sha256);
