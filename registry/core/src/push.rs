@@ -60,21 +60,15 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         session: Option<&UploadRecord>,
     ) -> Result<(), CoreError> {
         let StoredBlob { size, location, leftovers } = stored;
-        let blob = NewBlob { digest, size, location };
+        let blob = NewBlob { digest, size, location: location.clone() };
         let upload = session.map(|session| (&session.id, session.writer));
         let linked = self.metadata.link_blob(repository, &blob, upload, self.change()).await?;
-        let unwanted = linked.location != blob.location;
-        if unwanted || !leftovers.is_empty() {
+        // Of bytes that were here already under another key, the new ones are collected, with all beside them.
+        if linked.location == location && !leftovers.is_empty() {
             let blobs = self.blobs.clone();
             // The client need not wait for it.
             self.running.spawn(async move {
-                let removed = if unwanted {
-                    // The same bytes were here already, under another key.
-                    blobs.remove(&digest, &blob.location).await.map(|_| ())
-                } else {
-                    blobs.discard(leftovers).await
-                };
-                if let Err(error) = removed {
+                if let Err(error) = blobs.discard(leftovers).await {
                     tracing::warn!(%digest, %error, "cannot remove what an upload left over");
                 }
             });

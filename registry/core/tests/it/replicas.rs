@@ -108,6 +108,7 @@ async fn a_push_in_one_request_leaves_its_blob_or_nothing() {
         let other = replicas.start();
         other.push_blob(&grant("b"), chunks(&bytes), digest).await.unwrap();
         other.drain().await;
+        assert_eq!(replica.collect(OffsetDateTime::now_utc()).await.unwrap().removed, 1);
         replicas.assert_only(1).await;
         assert_served(&other, "b", &bytes).await;
         use registry_blobs::BlobStore;

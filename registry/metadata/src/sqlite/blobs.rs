@@ -8,7 +8,7 @@ use super::{
     BlobKey, Changes,
     columns::{DigestColumn, LocationColumn, SizeColumn, TimeColumn},
     queue::{self, NO_REPOSITORY, QueueKind},
-    quotas, repositories,
+    quotas, removals, repositories,
 };
 use crate::{BlobRecord, Change, MetadataError, NewBlob};
 
@@ -57,6 +57,9 @@ pub(super) fn link(
     let repository_id = repositories::find_or_create(connection, repository, TimeColumn(change.now))?;
     let leased_until = link_row(connection, repository_id, (id, blob.size), change)?;
     queue::put(connection, QueueKind::Link, (repository_id, id), leased_until)?;
+    if location != blob.location && blob.location.key().is_some() {
+        removals::put(connection, blob.digest, blob.location.clone(), blob.size, change.now)?;
+    }
     changes.blobs.push(BlobKey { repository: repository.clone(), digest: blob.digest });
     Ok(BlobRecord { digest: blob.digest, size: blob.size, location, leased_until: leased_until.0 })
 }

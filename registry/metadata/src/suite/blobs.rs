@@ -1,5 +1,7 @@
 //! Blobs are visible where they are linked and nowhere else.
 
+use std::time::Duration;
+
 use registry_types::{Algorithm, BlobLocation, Digest, DigestHasher, UploadId};
 use time::OffsetDateTime;
 
@@ -59,6 +61,20 @@ pub async fn linking_ends_its_upload<M: Metadata>(store: M) {
     let elsewhere = NewBlob { location: BlobLocation::Key("blobs/ab/two".parse().unwrap()), ..keyed };
     let again = store.link_blob(&here, &elsewhere, Some((&other, claimed.writer)), Change::now()).await;
     assert!(matches!(again, Err(MetadataError::UploadLost { .. })), "{again:?}");
+}
+
+pub async fn the_bytes_of_a_second_upload_are_removed<M: Metadata>(store: M) {
+    let at = |key: &str| BlobLocation::Key(key.parse().unwrap());
+    let first = NewBlob { location: at("blobs/ab/one"), ..blob("content") };
+    let second = NewBlob { location: at("blobs/ab/two"), ..first.clone() };
+    for (name, blob) in [("one", &first), ("two", &second), ("one", &first)] {
+        let linked = store.link_blob(&repository(name), blob, None, Change::now()).await.unwrap();
+        assert_eq!(linked.location, first.location, "a blob moved");
+    }
+    let later = OffsetDateTime::now_utc() + Duration::from_secs(1);
+    let removals = store.removals(later, Duration::from_secs(60), 10).await.unwrap();
+    assert_eq!(removals.iter().map(|removal| &removal.location).collect::<Vec<_>>(), [&second.location]);
+    assert!(store.removal_wanted(&removals[0]).await.unwrap());
 }
 
 pub async fn a_blob_is_mounted_only_from_where_it_is<M: Metadata>(store: M) {
