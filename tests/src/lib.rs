@@ -10,6 +10,7 @@ mod command;
 mod containerd;
 pub mod crash;
 mod dockerd;
+pub mod fault_proxy;
 mod gitlab;
 mod hosts;
 pub mod http;
@@ -18,6 +19,7 @@ mod login;
 mod mount;
 mod ordinary_user;
 mod registry;
+pub mod s3_server;
 mod site;
 mod tools;
 

@@ -70,6 +70,12 @@ const GO_PROGRAMS: &[GoProgram] = &[
         version: "v3.1.1",
         binary: "registry",
     },
+    GoProgram {
+        name: "versitygw",
+        package: "github.com/versity/versitygw/cmd/versitygw",
+        version: "v1.8.0",
+        binary: "versitygw",
+    },
 ];
 
 /// The folder with the installed Go programs; tests find it by `SLIPWAY_TOOLS`.

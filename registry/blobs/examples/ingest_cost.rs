@@ -7,7 +7,7 @@ use std::{env, error::Error, fs::File, io::Write, time::Duration, time::Instant}
 
 use bytes::Bytes;
 use registry_blobs::{BlobStore, BlobWriter, LocalBlobs};
-use registry_types::{Algorithm, Digest, DigestHasher, UploadId};
+use registry_types::{Algorithm, BlobLocation, Digest, DigestHasher, UploadId, UploadProgress};
 
 /// What hyper hands over at once from a fast client, in bytes.
 const FRAME: usize = 64 << 10;
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let store = LocalBlobs::in_directory(folder.clone()).await?;
         for round in 0..3 {
             let (cpu, start) = (cpu_seconds(), Instant::now());
-            let mut writer = store.resume(UploadId::random(), &fresh()).await?;
+            let mut writer = store.resume(UploadId::random(), 1, &fresh()).await?;
             for _ in 0..frames {
                 // A frame of a socket is a buffer of its own.
                 writer.write(Bytes::copy_from_slice(&frame)).await?;
@@ -57,7 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 "    of which the commit: {:.0} ms",
                 start.elapsed().saturating_sub(written).as_secs_f64() * 1e3
             );
-            store.remove(&digest).await?;
+            store.remove(&digest, &BlobLocation::ByDigest).await?;
         }
         small_blobs(&store).await
     })?;
@@ -76,7 +76,7 @@ async fn small_blobs(store: &LocalBlobs) -> Result<(), Box<dyn Error>> {
                 let mut bytes = vec![0; length];
                 bytes[..8].copy_from_slice(&[writer.to_le_bytes(), number.to_le_bytes()].concat());
                 let digest = Digest::sha256(&bytes);
-                let mut session = store.resume(UploadId::random(), &fresh()).await?;
+                let mut session = store.resume(UploadId::random(), 1, &fresh()).await?;
                 session.write(bytes.into()).await?;
                 session.commit(&digest).await?;
             }
@@ -96,8 +96,8 @@ async fn small_blobs(store: &LocalBlobs) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn fresh() -> registry_types::HashState {
-    DigestHasher::new(Algorithm::Sha256).save()
+fn fresh() -> UploadProgress {
+    DigestHasher::new(Algorithm::Sha256).save().into()
 }
 
 fn report(what: &str, bytes: usize, wall: Duration, cpu: f64) {

@@ -4,12 +4,16 @@
 //! uploaded is invisible to it.
 
 mod local;
+mod object;
 mod store;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
 pub use local::{LocalBlobs, LocalWriter};
-pub use store::{BlobHandle, BlobStore, BlobWriter};
+#[cfg(any(test, feature = "suite"))]
+pub use object::MemoryStore;
+pub use object::{ObjectBlobs, ObjectCredentials, ObjectOptions, ObjectWriter};
+pub use store::{BlobHandle, BlobSource, BlobStore, BlobStream, BlobWriter, RemoteBlob, StoredBlob};
 
 use registry_types::{Digest, UploadId};
 
@@ -19,11 +23,20 @@ pub enum BlobError {
     /// The bytes are not what the client named; they are not stored.
     #[error("the content has the digest {actual}, not {expected}: send it again")]
     DigestMismatch { expected: Digest, actual: Digest },
-    /// The session's file is shorter than its recorded progress, or gone.
+    /// The session's data is less than its recorded progress, or gone, or somebody else's by now.
     #[error("upload session {id} has lost its data: start the upload again")]
     UploadLost { id: UploadId },
     #[error("the disk is full: nothing of this upload was acknowledged")]
     Full,
+    /// The object store takes no longer object in parts that memory can hold.
+    #[error("the blob is longer than {limit} bytes: allow uploads more memory, or split it")]
+    TooLong { limit: u64 },
+    /// A record names bytes that are not there.
+    #[error("the bytes of {what} are missing from the store")]
+    Missing { what: String },
+    /// The store is away or overloaded; the same may succeed later.
+    #[error("{reason}")]
+    Unavailable { reason: String },
     #[error("cannot {action} {what}: {source}")]
     Io { action: &'static str, what: String, source: std::io::Error },
 }

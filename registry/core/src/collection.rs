@@ -62,7 +62,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let _removing = self.digests.removing(&removal.digest).await;
         let wanted = self.metadata.removal_wanted(removal).await?;
         if wanted {
-            self.blobs.remove(&removal.digest).await?;
+            self.blobs.remove(&removal.digest, &removal.location).await?;
         }
         self.metadata.finish_removal(removal).await?;
         Ok(wanted)

@@ -30,6 +30,8 @@ pub enum CoreError {
     MissingBlobs { missing: Vec<Digest> },
     #[error("the manifest is larger than {limit} bytes")]
     ManifestTooLarge { limit: usize },
+    #[error("the blob is longer than {limit} bytes")]
+    BlobTooLong { limit: u64 },
     #[error("the request's body did not arrive whole: {reason}")]
     BodyCut { reason: String },
     #[error("the disk is full; nothing of this request was acknowledged")]
@@ -46,7 +48,11 @@ impl From<BlobError> for CoreError {
             BlobError::DigestMismatch { expected, actual } => Self::DigestMismatch { expected, actual },
             BlobError::UploadLost { id } => Self::UploadUnknown { id },
             BlobError::Full => Self::Full,
-            error @ BlobError::Io { .. } => Self::Internal { reason: error.to_string() },
+            BlobError::TooLong { limit } => Self::BlobTooLong { limit },
+            BlobError::Unavailable { reason } => Self::Unavailable { reason },
+            error @ (BlobError::Io { .. } | BlobError::Missing { .. }) => {
+                Self::Internal { reason: error.to_string() }
+            }
         }
     }
 }
@@ -56,6 +62,7 @@ impl From<MetadataError> for CoreError {
         match error {
             MetadataError::MissingBlobs { missing } => Self::MissingBlobs { missing },
             MetadataError::Full => Self::Full,
+            MetadataError::UploadLost { id } => Self::UploadUnknown { id },
             MetadataError::Unavailable { reason } => Self::Unavailable { reason },
             error => Self::Internal { reason: error.to_string() },
         }

@@ -11,6 +11,7 @@ mod discovery;
 mod error;
 mod manifests;
 mod pull;
+mod push;
 mod recovery;
 mod sessions;
 mod slots;

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::{CoreError, Registry};
 
-/// A blob to send: its digest and the open file.
+/// A blob to send: its digest and its bytes.
 #[derive(Debug, Clone)]
 pub struct BlobContent {
     pub digest: Digest,
@@ -45,8 +45,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     /// [`CoreError::BlobUnknown`] when the repository does not link it; [`CoreError::Internal`] when it does
     /// and the bytes are gone or of another length, which no client can have caused.
     pub async fn open_blob(&self, grant: &Grant<Pull>, digest: &Digest) -> Result<BlobContent, CoreError> {
-        let size = self.blob_record(grant, digest).await?.size;
-        let handle = self.blobs.open(digest).await?;
+        let BlobRecord { size, location, .. } = self.blob_record(grant, digest).await?;
+        let handle = self.blobs.open(digest, &location, size).await?;
         let handle = handle.ok_or_else(|| CoreError::Internal {
             reason: format!("the bytes of blob {digest} are missing from the store"),
         })?;

@@ -47,7 +47,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         }
         for id in self.blobs.stale_sessions(ORPHAN_AGE).await? {
             if !self.metadata.upload_exists(&id).await? {
-                self.blobs.abort(id).await?;
+                self.blobs.abort(id, None).await?;
                 swept.files += 1;
             }
         }

@@ -9,14 +9,17 @@
 //! A request that fails leaves its session's data as long as the row says, so that what nobody was promised takes
 //! no room. A session ends data first, row second: a row without data is found and removed, data without a row
 //! would only be in the way.
+//!
+//! Several replicas: each request that goes on with a session claims its row, and from then on no earlier one
+//! records progress, links the blob or removes the data.
 
 use std::pin::pin;
 
 use futures_util::future::OptionFuture;
 use registry_auth::{CatalogGrant, Grant, Pull, Push};
 use registry_blobs::{BlobStore, BlobWriter};
-use registry_metadata::{Metadata, NewBlob, UploadProgress, UploadRecord};
-use registry_types::{Algorithm, BlobLocation, ContentRange, Digest, DigestHasher, HashState, UploadId};
+use registry_metadata::{Metadata, UploadRecord};
+use registry_types::{Algorithm, ContentRange, Digest, DigestHasher, UploadId, UploadProgress};
 use time::OffsetDateTime;
 
 use crate::{
@@ -27,6 +30,8 @@ use crate::{
 
 /// Bytes between two checkpoints of one append: a client whose server died sends at most this much again.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
+/// For requests whose bytes are sent again from their start when they are cut.
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// A session as its client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,15 +56,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         grant: &Grant<Push>,
         algorithm: Algorithm,
     ) -> Result<UploadStatus, CoreError> {
-        let now = OffsetDateTime::now_utc();
-        let upload = UploadRecord {
-            id: UploadId::random(),
-            repository: grant.repository().clone(),
-            started_at: now,
-            touched_at: now,
-            progress: DigestHasher::new(algorithm).save().into(),
-            writer: 0,
-        };
+        let upload = new_upload(grant, algorithm);
         self.metadata.create_upload(&upload).await?;
         Ok(UploadStatus { id: upload.id, length: 0 })
     }
@@ -94,8 +91,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         // must still become durable and be recorded.
         let task = self.running.spawn(async move {
             let lock = registry.lock_session(id).await?;
-            let record = registry.claim_upload(&grant, id).await?;
-            check_offset(id, range, record.progress.length())?;
+            let record = registry.claim_upload(&grant, id, range).await?;
             let appended = registry.append_to(&record, Chunks::of_session(body, range, &lock)).await;
             if let Err(error) = &appended {
                 registry.settle(&lock, &record, error).await;
@@ -107,20 +103,20 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
 
     async fn append_to(&self, record: &UploadRecord, chunks: Chunks<'_>) -> Result<UploadStatus, CoreError> {
         let id = record.id;
-        let mut writer = self.blobs.resume(id, &record.progress.hash).await?;
-        let received = self.receive(record, &mut writer, chunks).await;
+        let mut writer = self.blobs.resume(id, record.writer, &record.progress).await?;
+        let received = self.receive(record, &mut writer, chunks, CHECKPOINT_BYTES).await;
         match received {
             Ok(()) | Err(CoreError::BodyCut { .. }) => {}
             Err(CoreError::WrongLength) => {
                 // Checkpoints on the way may have recorded a part of it.
-                self.save_progress(record, record.progress.clone()).await?;
+                self.save_progress(record, &record.progress).await?;
                 return Err(CoreError::WrongLength);
             }
             Err(error) => return Err(error),
         }
-        let progress = writer.checkpoint().await?;
-        let length = progress.length;
-        self.save_progress(record, progress.into()).await?;
+        let progress = writer.leave().await?;
+        let length = progress.length();
+        self.save_progress(record, &progress).await?;
         received?;
         Ok(UploadStatus { id, length })
     }
@@ -140,8 +136,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let (registry, grant) = (self.clone(), grant.clone());
         let task = self.running.spawn(async move {
             let lock = registry.lock_session(id).await?;
-            let record = registry.claim_upload(&grant, id).await?;
-            check_offset(id, range, record.progress.length())?;
+            let record = registry.claim_upload(&grant, id, range).await?;
             let chunks = Chunks::of_session(body, range, &lock);
             let completed = registry.complete_with(&record, chunks, expected).await;
             if let Err(error) = &completed {
@@ -159,56 +154,22 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         chunks: Chunks<'_>,
         expected: Digest,
     ) -> Result<(), CoreError> {
-        let mut writer = self.blobs.resume(record.id, &record.progress.hash).await?;
-        receive_unrecorded(&mut writer, chunks).await?;
+        let mut writer = self.blobs.resume(record.id, record.writer, &record.progress).await?;
+        let received = self.receive(record, &mut writer, chunks, NEVER).await;
+        if received.is_err() && self.blobs.records_sessions() {
+            // The store may have asked for a record on the way; the chunk is sent again from its start.
+            self.save_progress(record, &record.progress).await?;
+        }
+        received?;
         // What was acknowledged must outlive a crash inside the commit, when the bytes are a blob already and not
         // linked: a record that covers the whole of them lets the store find them again.
         if record.progress.length() > 0 && writer.length() > record.progress.length() {
             let progress = writer.checkpoint().await?;
-            self.save_progress(record, progress.into()).await?;
+            self.save_progress(record, &progress).await?;
         }
         let _storing = self.digests.storing(&expected).await;
-        let blob = new_blob(expected, writer.commit(&expected).await?);
-        self.metadata.link_blob(&record.repository, &blob, Some(&record.id), self.change()).await?;
-        Ok(())
-    }
-
-    /// Stores a blob sent in one request. No session is recorded: a client that is cut off starts anew.
-    pub async fn push_blob(
-        &self,
-        grant: &Grant<Push>,
-        body: UploadBody,
-        expected: Digest,
-    ) -> Result<(), CoreError> {
-        let (registry, grant) = (self.clone(), grant.clone());
-        let task = self.running.spawn(async move {
-            let id = UploadId::random();
-            let pushed = registry.push_as(id, &grant, body, expected).await;
-            if pushed.is_err() {
-                // Whatever went wrong, nobody can go on with these bytes.
-                if let Err(error) = registry.blobs.abort(id).await {
-                    tracing::warn!(%id, %error, "cannot remove the data of a failed push; the next start does");
-                }
-            }
-            pushed
-        });
-        task.await.map_err(|error| CoreError::Internal { reason: error.to_string() })?
-    }
-
-    async fn push_as(
-        &self,
-        id: UploadId,
-        grant: &Grant<Push>,
-        body: UploadBody,
-        expected: Digest,
-    ) -> Result<(), CoreError> {
-        let start = DigestHasher::new(expected.algorithm()).save();
-        let mut writer = self.blobs.resume(id, &start).await?;
-        receive_unrecorded(&mut writer, Chunks::alone(body)).await?;
-        let _storing = self.digests.storing(&expected).await;
-        let blob = new_blob(expected, writer.commit(&expected).await?);
-        self.metadata.link_blob(grant.repository(), &blob, None, self.change()).await?;
-        Ok(())
+        let stored = writer.commit(&expected).await?;
+        self.link(&record.repository, expected, stored, Some(record)).await
     }
 
     /// Links a blob of `from` to the grant's repository. Without `from` only a caller who may see every
@@ -234,7 +195,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         }
     }
 
-    async fn lock_session(&self, id: UploadId) -> Result<SessionLock, CoreError> {
+    pub(crate) async fn lock_session(&self, id: UploadId) -> Result<SessionLock, CoreError> {
         self.sessions.take(id).await.ok_or(CoreError::UploadBusy { id })
     }
 
@@ -243,60 +204,89 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         record.ok_or(CoreError::UploadUnknown { id })
     }
 
-    /// The session, from which this request alone may go on.
-    async fn claim_upload(&self, grant: &Grant<Push>, id: UploadId) -> Result<UploadRecord, CoreError> {
-        let record = self.metadata.claim_upload(grant.repository(), &id).await?;
-        record.ok_or(CoreError::UploadUnknown { id })
+    /// The session, on which this request alone goes on, if `range` begins where it ends.
+    async fn claim_upload(
+        &self,
+        grant: &Grant<Push>,
+        id: UploadId,
+        range: Option<ContentRange>,
+    ) -> Result<UploadRecord, CoreError> {
+        if range.is_some() {
+            // A request that is refused does not take the session from another.
+            check_offset(id, range, self.upload_record(grant, id).await?.progress.length())?;
+        }
+        let claimed = self.metadata.claim_upload(grant.repository(), &id).await?;
+        let record = claimed.ok_or(CoreError::UploadUnknown { id })?;
+        check_offset(id, range, record.progress.length())?;
+        Ok(record)
     }
 
-    async fn save_progress(&self, record: &UploadRecord, progress: UploadProgress) -> Result<(), CoreError> {
+    pub(crate) async fn save_progress(
+        &self,
+        record: &UploadRecord,
+        progress: &UploadProgress,
+    ) -> Result<(), CoreError> {
         let UploadRecord { id, writer, .. } = *record;
-        if self.metadata.save_progress(&id, writer, &progress, OffsetDateTime::now_utc()).await? {
+        if self.metadata.save_progress(&id, writer, progress, OffsetDateTime::now_utc()).await? {
             Ok(())
         } else {
             Err(CoreError::UploadUnknown { id })
         }
     }
 
-    /// Writes the body, recording progress on the way while more is being received.
-    async fn receive(
+    /// Writes the body, recording progress on the way while more is being received: after every `step` bytes, and
+    /// when the store asks for it.
+    pub(crate) async fn receive(
         &self,
         record: &UploadRecord,
         writer: &mut B::Writer,
         mut chunks: Chunks<'_>,
+        step: u64,
     ) -> Result<(), CoreError> {
-        let mut recorded = writer.length();
+        let (mut recorded, mut under_way) = (writer.length(), false);
         let mut checkpoint = pin!(OptionFuture::default());
         loop {
             tokio::select! {
                 biased;
                 Some(progress) = &mut checkpoint => {
-                    let progress: HashState = progress?;
-                    self.save_progress(record, progress.into()).await?;
+                    self.save_progress(record, &progress?).await?;
                     checkpoint.set(OptionFuture::default());
+                    under_way = false;
                 }
                 chunk = chunks.next() => {
-                    let Some(chunk) = chunk? else { return Ok(()) };
+                    let Some(chunk) = chunk? else { break };
                     writer.write(chunk).await?;
-                    if writer.length() - recorded >= CHECKPOINT_BYTES {
+                    let due = writer.wants_record() || writer.length() - recorded >= step;
+                    if due && !under_way {
                         recorded = writer.length();
-                        checkpoint.set(Some(writer.checkpoint()).into());
+                        under_way = true;
+                        checkpoint.set(Some(writer.checkpoint_on_the_way()).into());
                     }
                 }
             }
         }
+        // What was asked for counts as recorded when the store is asked next.
+        if under_way
+            && self.blobs.records_sessions()
+            && let Some(progress) = checkpoint.await
+        {
+            self.save_progress(record, &progress?).await?;
+        }
+        Ok(())
     }
 }
 
-fn new_blob(digest: Digest, size: u64) -> NewBlob {
-    NewBlob { digest, size, location: BlobLocation::ByDigest }
-}
-
-async fn receive_unrecorded(writer: &mut impl BlobWriter, mut chunks: Chunks<'_>) -> Result<(), CoreError> {
-    while let Some(chunk) = chunks.next().await? {
-        writer.write(chunk).await?;
+/// A session that nobody has begun to write.
+pub(crate) fn new_upload(grant: &Grant<Push>, algorithm: Algorithm) -> UploadRecord {
+    let now = OffsetDateTime::now_utc();
+    UploadRecord {
+        id: UploadId::random(),
+        repository: grant.repository().clone(),
+        started_at: now,
+        touched_at: now,
+        progress: DigestHasher::new(algorithm).save().into(),
+        writer: 0,
     }
-    Ok(())
 }
 
 fn check_offset(id: UploadId, range: Option<ContentRange>, length: u64) -> Result<(), CoreError> {

@@ -1,16 +1,19 @@
-//! Response bodies: bytes at hand, or a part of a file by the cheapest way that the connection has.
+//! Response bodies: bytes at hand, a part of a file by the cheapest way that the connection has, or bytes that come
+//! from elsewhere.
 
 use std::{
+    fmt,
     fs::File,
     io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
+use registry_blobs::BlobStream;
 use registry_io::{FileBody, FileSender, MappedBody, PooledBody};
 
 /// How a connection sends files.
@@ -30,6 +33,30 @@ pub(crate) enum ResponseBody {
     ZeroCopy(FileBody),
     Mapped(MappedBody),
     Pooled(PooledBody),
+    Remote(RemoteBody),
+}
+
+/// A part of a blob that is read over the network.
+pub(crate) struct RemoteBody {
+    stream: BlobStream,
+    left: u64,
+}
+
+impl fmt::Debug for RemoteBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteBody").field("left", &self.left).finish_non_exhaustive()
+    }
+}
+
+impl RemoteBody {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(ready!(self.stream.as_mut().poll_next(context)).map(|chunk| {
+            let chunk =
+                chunk.inspect_err(|error| tracing::warn!(%error, "a blob cannot be sent to its end"))?;
+            self.left = self.left.saturating_sub(chunk.len() as u64);
+            Ok(Frame::data(chunk))
+        }))
+    }
 }
 
 impl ResponseBody {
@@ -39,6 +66,11 @@ impl ResponseBody {
 
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Full::new(bytes.into()))
+    }
+
+    /// The `length` bytes that `stream` gives.
+    pub(crate) fn remote(stream: BlobStream, length: u64) -> Self {
+        Self::Remote(RemoteBody { stream, left: length })
     }
 
     /// `length` bytes of `file` from `offset` on.
@@ -64,6 +96,7 @@ impl Body for ResponseBody {
             Self::ZeroCopy(body) => Pin::new(body).poll_frame(context),
             Self::Mapped(body) => Pin::new(body).poll_frame(context),
             Self::Pooled(body) => Pin::new(body).poll_frame(context),
+            Self::Remote(body) => body.poll_data(context),
         }
     }
 
@@ -73,6 +106,7 @@ impl Body for ResponseBody {
             Self::ZeroCopy(body) => body.is_end_stream(),
             Self::Mapped(body) => body.is_end_stream(),
             Self::Pooled(body) => body.is_end_stream(),
+            Self::Remote(body) => body.left == 0,
         }
     }
 
@@ -82,6 +116,7 @@ impl Body for ResponseBody {
             Self::ZeroCopy(body) => body.size_hint(),
             Self::Mapped(body) => body.size_hint(),
             Self::Pooled(body) => body.size_hint(),
+            Self::Remote(body) => SizeHint::with_exact(body.left),
         }
     }
 }

@@ -98,6 +98,7 @@ impl From<CoreError> for HttpError {
             CoreError::MissingBlobs { missing } => plain(StatusCode::NOT_FOUND, Code::ManifestBlobUnknown)
                 .with_detail(json!({ "missing": missing })),
             CoreError::ManifestTooLarge { .. } => plain(StatusCode::PAYLOAD_TOO_LARGE, Code::ManifestInvalid),
+            CoreError::BlobTooLong { .. } => plain(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid),
             CoreError::BodyCut { .. } => plain(StatusCode::BAD_REQUEST, Code::BlobUploadInvalid),
             CoreError::Full => plain(StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable),
             CoreError::Unavailable { reason } => Self {

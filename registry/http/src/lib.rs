@@ -20,6 +20,7 @@ mod patient_stream;
 mod places;
 mod query;
 mod readiness;
+mod redirects;
 mod request_body;
 mod request_id;
 mod request_log;
@@ -33,6 +34,7 @@ mod token_server;
 
 pub use authentication::Authenticator;
 pub use ip_network::{IpNetwork, NotANetwork};
+pub use redirects::{RedirectException, Redirects};
 pub use server::{HttpSettings, ListenerTls, serve};
 pub use tls::{TlsError, server_config};
 pub use token_server::TokenServer;

@@ -17,6 +17,7 @@ use crate::{
     connection::{self, Protocols},
     ip_network::IpNetwork,
     places::{Peers, connections_that_fit},
+    redirects::Redirects,
     service::Service,
 };
 
@@ -48,11 +49,18 @@ pub struct HttpSettings {
     /// Reverse proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed. From other peers these headers
     /// change nothing.
     pub trusted_proxies: Vec<IpNetwork>,
+    /// Who gets a blob's bytes from the object store itself.
+    pub redirects: Redirects,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { body_idle: BODY_IDLE, drain: DRAIN, trusted_proxies: Vec::new() }
+        Self {
+            body_idle: BODY_IDLE,
+            drain: DRAIN,
+            trusted_proxies: Vec::new(),
+            redirects: Redirects::default(),
+        }
     }
 }
 
@@ -68,7 +76,13 @@ pub async fn serve<M: Metadata, B: BlobStore>(
     stop: CancellationToken,
 ) {
     let proxies = TrustedProxies::new(settings.trusted_proxies);
-    let service = Service::new(registry.clone(), authenticator, settings.body_idle, proxies.clone());
+    let service = Service::new(
+        registry.clone(),
+        authenticator,
+        settings.body_idle,
+        proxies.clone(),
+        settings.redirects,
+    );
     let connections = connections_that_fit();
     let peers = Peers::new(connections);
     let places = Arc::new(Semaphore::new(connections));

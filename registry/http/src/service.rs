@@ -19,6 +19,7 @@ use crate::{
     incoming_body::IncomingBody,
     query::Query,
     readiness::Readiness,
+    redirects::{RedirectFor, Redirects},
     request_id::X_REQUEST_ID,
     request_log::{LoggedBody, RequestLog},
     respond::{API_VERSION, Reply},
@@ -49,6 +50,7 @@ pub(crate) struct Service<M, B> {
     body_idle: Duration,
     readiness: Arc<Readiness>,
     proxies: Arc<TrustedProxies>,
+    redirects: Arc<Redirects>,
 }
 
 impl<M: Metadata, B: BlobStore> Service<M, B> {
@@ -57,9 +59,16 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         authenticator: Authenticator,
         body_idle: Duration,
         proxies: TrustedProxies,
+        redirects: Redirects,
     ) -> Self {
-        let readiness = Arc::new(Readiness::new());
-        Self { registry, authenticator, body_idle, readiness, proxies: Arc::new(proxies) }
+        Self {
+            registry,
+            authenticator,
+            body_idle,
+            readiness: Arc::new(Readiness::new()),
+            proxies: Arc::new(proxies),
+            redirects: Arc::new(redirects),
+        }
     }
 
     async fn answer(
@@ -104,7 +113,7 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
             _ => {
                 let access = self.authenticator.authenticate(caller, &parts.headers);
                 log.set_user(access.identity().to_string());
-                self.dispatch(origin, route, parts, &query, body, &access).await
+                self.dispatch((origin, caller), route, parts, &query, body, &access).await
             }
         };
         answer.map_err(|failure| match failure {
@@ -115,7 +124,7 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
 
     async fn dispatch(
         &self,
-        origin: &RequestOrigin,
+        (origin, caller): (&RequestOrigin, &Caller),
         route: &Route,
         parts: &Parts,
         query: &Query,
@@ -142,7 +151,9 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
                 manifests::put(registry, access, (query, headers), body, idle, (name, reference)).await
             }
             (Route::Blob(name, digest), method) if get => {
-                blobs::get(registry, access, method, headers, &origin.transport, (name, digest)).await
+                let redirects = RedirectFor { redirects: &self.redirects, address: caller.address };
+                let sending = (&origin.transport, redirects);
+                blobs::get(registry, access, method, headers, sending, (name, digest)).await
             }
             (Route::Blob(name, digest), _) => blobs::delete(registry, access, (name, digest)).await,
             (Route::Uploads(name), _) => {

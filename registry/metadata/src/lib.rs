@@ -18,6 +18,7 @@ pub use postgres::{PostgresMetadata, PostgresOptions};
 pub use postgres::{TestCluster, TestDatabase};
 pub(crate) use records::later;
 pub use records::*;
+pub use registry_types::UploadProgress;
 pub use sqlite::{SqliteMetadata, SqliteOptions};
 pub use summary::{TableTotal, summarize};
 pub use traits::*;
@@ -37,6 +38,9 @@ pub enum MetadataError {
          raise the quota"
     )]
     QuotaExceeded { prefix: registry_types::PathPrefix, limit: u64, used: u64 },
+    /// The session has ended or was claimed by another writer; nothing was stored.
+    #[error("upload session {id} has ended or is another request's: start the upload again")]
+    UploadLost { id: registry_types::UploadId },
     #[error("{what} exists already")]
     AlreadyExists { what: String },
     #[error("the disk of the metadata store is full: free space on the disk of the data folder")]

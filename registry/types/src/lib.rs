@@ -19,6 +19,7 @@ mod reference;
 mod repository_name;
 mod tag_pattern;
 mod upload_id;
+mod upload_progress;
 
 pub use access::{AccessRule, AccountKind, AccountName, Action, ActionSet, PathPattern, Subject};
 pub use blob_location::{BlobLocation, ObjectKey};
@@ -35,6 +36,7 @@ pub use reference::{Reference, Tag};
 pub use repository_name::RepositoryName;
 pub use tag_pattern::TagPattern;
 pub use upload_id::UploadId;
+pub use upload_progress::UploadProgress;
 
 /// Why a text is not one of the types of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

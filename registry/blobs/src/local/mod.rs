@@ -28,10 +28,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use registry_types::{Digest, HashState, UploadId};
+use registry_types::{BlobLocation, Digest, HashState, UploadId, UploadProgress};
 use tokio::sync::Semaphore;
 
-use crate::{BlobError, BlobHandle, BlobStore};
+use crate::{BlobError, BlobHandle, BlobSource, BlobStore};
 use layout::Layout;
 use pool::WriterPool;
 use session::Session;
@@ -158,23 +158,46 @@ impl Shared {
 impl BlobStore for LocalBlobs {
     type Writer = LocalWriter;
 
-    async fn resume(&self, id: UploadId, progress: &HashState) -> Answer<LocalWriter> {
-        let (shared, progress) = (Arc::clone(&self.shared), progress.clone());
+    fn records_sessions(&self) -> bool {
+        false
+    }
+
+    async fn ping(&self) -> Answer<()> {
+        let uploads = self.shared.layout.uploads().to_owned();
+        run_blocking("look for", self.shared.layout.uploads(), move || {
+            fs::metadata(&uploads).map(|_| ()).map_err(|error| io_error("look for", &uploads, error))
+        })
+        .await
+    }
+
+    async fn resume(&self, id: UploadId, _: u64, progress: &UploadProgress) -> Answer<LocalWriter> {
+        let (shared, progress) = (Arc::clone(&self.shared), progress.hash.clone());
         let length = progress.length;
         let path = self.shared.layout.session(id);
         let session = run_blocking("open", &path, move || shared.resume_blocking(id, &progress)).await?;
         Ok(LocalWriter::new(session, length))
     }
 
-    async fn abort(&self, id: UploadId) -> Answer<()> {
+    async fn abort(&self, id: UploadId, _: Option<&UploadProgress>) -> Answer<()> {
         let shared = Arc::clone(&self.shared);
         let path = self.shared.layout.session(id);
         run_blocking("remove", &path, move || shared.abort_blocking(id)).await
     }
 
+    /// A blob's bytes are no session's any more, and no other process goes on with one.
+    async fn abandon(&self, id: UploadId, progress: Option<&UploadProgress>) -> Answer<()> {
+        match progress {
+            None => self.abort(id, None).await,
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Asks the kernel's caches first, on the spot: a few microseconds, where a trip to a blocking thread costs
     /// more than the rest of a small pull. Only a name that is not cached takes that trip.
-    async fn open(&self, digest: &Digest) -> Answer<Option<BlobHandle>> {
+    async fn open(&self, digest: &Digest, location: &BlobLocation, _: u64) -> Answer<Option<BlobHandle>> {
+        if *location != BlobLocation::ByDigest {
+            return Ok(None);
+        }
         let data = Layout::blob_data(digest);
         let path = self.shared.layout.blobs().join(&data);
         let opened = match registry_io::open_cached(&self.shared.blobs, &data) {
@@ -191,13 +214,20 @@ impl BlobStore for LocalBlobs {
         };
         // An open file's metadata is in memory.
         let size = file.metadata().map_err(|error| io_error("read the length of", &path, error))?.len();
-        Ok(Some(BlobHandle { file: Arc::new(file), size }))
+        Ok(Some(BlobHandle { size, content: BlobSource::File(Arc::new(file)) }))
     }
 
-    async fn remove(&self, digest: &Digest) -> Answer<bool> {
+    async fn remove(&self, digest: &Digest, location: &BlobLocation) -> Answer<bool> {
+        if *location != BlobLocation::ByDigest {
+            return Ok(false);
+        }
         let (shared, digest) = (Arc::clone(&self.shared), *digest);
         let path = self.shared.layout.blob_directory(&digest);
         run_blocking("remove", &path, move || shared.remove_blocking(&digest)).await
+    }
+
+    async fn discard(&self, _: Vec<BlobLocation>) -> Answer<()> {
+        Ok(())
     }
 
     async fn stale_sessions(&self, age: Duration) -> Answer<Vec<UploadId>> {

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use registry_types::{Algorithm, Digest, HashState, UploadId};
+use registry_types::{Algorithm, BlobLocation, Digest, UploadId};
 
 use super::LocalBlobs;
 use crate::{
@@ -68,9 +68,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 async fn carry_out(folder: &Path, steps: &[Step], algorithm: Algorithm) {
     let bytes = content(400_000 * steps.len(), 1);
     let id = UploadId::random();
-    let mut progress: HashState = nothing_yet(Algorithm::Sha256);
+    let mut progress = nothing_yet(Algorithm::Sha256);
     let mut store = open(folder).await;
-    let mut writer = store.resume(id, &progress).await.expect("a new session");
+    let mut writer = store.resume(id, 1, &progress).await.expect("a new session");
     for step in steps {
         match *step {
             Step::Write(length) => {
@@ -85,19 +85,19 @@ async fn carry_out(folder: &Path, steps: &[Step], algorithm: Algorithm) {
                 drop(writer);
                 let file = session_file(folder, id);
                 let mut damaged = fs::read(&file).expect("there");
-                damaged.truncate(progress.length as usize);
+                damaged.truncate(progress.length() as usize);
                 damaged.extend(content(garbage, 2));
                 fs::write(&file, damaged).expect("written");
                 store = open(folder).await;
-                writer = store.resume(id, &progress).await.expect("goes on");
+                writer = store.resume(id, 1, &progress).await.expect("goes on");
             }
         }
     }
     let whole = bytes.split_at(writer.length() as usize).0;
     let digest = Digest::of(algorithm, whole);
-    assert_eq!(writer.commit(&digest).await.expect("committed"), whole.len() as u64);
-    let blob = store.open(&digest).await.expect("answers").expect("there");
-    assert!(suite::read(&blob).expect("readable") == whole, "the blob differs");
+    assert_eq!(writer.commit(&digest).await.expect("committed").size, whole.len() as u64);
+    let blob = store.open(&digest, &BlobLocation::ByDigest, 0).await.expect("answers").expect("there");
+    assert!(suite::read(&blob).await.expect("readable") == whole, "the blob differs");
     assert!(!session_file(folder, id).exists(), "the session's file stayed");
 }
 
@@ -123,7 +123,7 @@ fn sessions_hold_no_thread_while_their_client_is_silent() {
         let bytes = content(600_000, 3);
         let mut writers = Vec::new();
         for _ in 0..100 {
-            let writer = store.resume(UploadId::random(), &nothing_yet(Algorithm::Sha256)).await;
+            let writer = store.resume(UploadId::random(), 1, &nothing_yet(Algorithm::Sha256)).await;
             writers.push(writer.expect("a new session"));
         }
         for part in bytes.chunks(100_000) {
@@ -149,7 +149,7 @@ async fn a_commit_and_a_takeover_at_once_never_store_a_damaged_blob() {
         let bytes = content(200_000, 1000 + round);
         let digest = Digest::sha256(&bytes);
         let id = UploadId::random();
-        let mut writer = store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
+        let mut writer = store.resume(id, 1, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
         writer.write(Bytes::copy_from_slice(bytes.split_at(1000).0)).await.expect("written");
         let progress = writer.checkpoint().await.expect("durable");
         writer.write(Bytes::copy_from_slice(bytes.split_at(1000).1)).await.expect("written");
@@ -157,11 +157,11 @@ async fn a_commit_and_a_takeover_at_once_never_store_a_damaged_blob() {
         if round % 3 == 0 {
             tokio::time::sleep(Duration::from_micros(round * 50)).await;
         }
-        let taken = store.resume(id, &progress).await;
+        let taken = store.resume(id, 1, &progress).await;
         let commit = commit.await.expect("no panic");
         committed += usize::from(commit.is_ok());
-        match store.open(&digest).await.expect("answers") {
-            Some(blob) => assert!(suite::read(&blob).expect("readable") == bytes, "round {round}"),
+        match store.open(&digest, &BlobLocation::ByDigest, 0).await.expect("answers") {
+            Some(blob) => assert!(suite::read(&blob).await.expect("readable") == bytes, "round {round}"),
             None => assert!(commit.is_err() && taken.is_ok(), "round {round}: nobody has the bytes"),
         }
     }
@@ -178,7 +178,7 @@ async fn a_collector_at_the_same_folder_lets_a_commit_succeed_or_start_again() {
         let store = store.clone();
         tokio::spawn(async move {
             loop {
-                store.remove(&digest).await.expect("removed or not there");
+                store.remove(&digest, &BlobLocation::ByDigest).await.expect("removed or not there");
                 tokio::task::yield_now().await;
             }
         })
@@ -196,8 +196,8 @@ async fn a_collector_at_the_same_folder_lets_a_commit_succeed_or_start_again() {
     collector.abort();
     assert!(collector.await.is_err_and(|end| end.is_cancelled()), "the collector failed");
     suite::store(&store, &bytes, 1000).await.expect("stored");
-    let blob = store.open(&digest).await.expect("answers").expect("there");
-    assert!(suite::read(&blob).expect("readable") == bytes);
+    let blob = store.open(&digest, &BlobLocation::ByDigest, 0).await.expect("answers").expect("there");
+    assert!(suite::read(&blob).await.expect("readable") == bytes);
 }
 
 #[tokio::test]
@@ -205,11 +205,11 @@ async fn a_stored_blob_of_the_wrong_length_is_replaced() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = open(folder.path()).await;
     let bytes = content(100_000, 5);
-    let digest = suite::store(&store, &bytes, 10_000).await.expect("stored");
+    let digest = suite::store(&store, &bytes, 10_000).await.expect("stored").digest;
     fs::write(blob_file(folder.path(), &digest), b"cut by a crash of another registry").expect("damaged");
     suite::store(&store, &bytes, 10_000).await.expect("stored again");
-    let blob = store.open(&digest).await.expect("answers").expect("there");
-    assert!(suite::read(&blob).expect("readable") == bytes);
+    let blob = store.open(&digest, &BlobLocation::ByDigest, 0).await.expect("answers").expect("there");
+    assert!(suite::read(&blob).await.expect("readable") == bytes);
 }
 
 #[tokio::test]
@@ -217,14 +217,14 @@ async fn a_session_file_that_is_a_blob_too_is_not_cut() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = open(folder.path()).await;
     let bytes = content(100_000, 6);
-    let digest = suite::store(&store, &bytes, 10_000).await.expect("stored");
+    let digest = suite::store(&store, &bytes, 10_000).await.expect("stored").digest;
     let id = UploadId::random();
     let session = session_file(folder.path(), id);
     fs::hard_link(blob_file(folder.path(), &digest), &session).expect("a second name");
-    let error = store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect_err("not this session's");
+    let error = store.resume(id, 1, &nothing_yet(Algorithm::Sha256)).await.expect_err("not this session's");
     assert!(matches!(error, BlobError::UploadLost { .. }), "{error}");
-    let blob = store.open(&digest).await.expect("answers").expect("there");
-    assert!(suite::read(&blob).expect("readable") == bytes);
+    let blob = store.open(&digest, &BlobLocation::ByDigest, 0).await.expect("answers").expect("there");
+    assert!(suite::read(&blob).await.expect("readable") == bytes);
     assert!(!session.exists());
 }
 
@@ -237,7 +237,7 @@ async fn a_session_that_became_a_blob_goes_on() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = open(folder.path()).await;
         let id = UploadId::random();
-        let mut writer = store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
+        let mut writer = store.resume(id, 1, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
         writer.write(Bytes::from(bytes.clone())).await.expect("written");
         let progress = writer.checkpoint().await.expect("durable");
         writer.commit(&digest).await.expect("stored");
@@ -249,14 +249,14 @@ async fn a_session_that_became_a_blob_goes_on() {
             _ => fs::write(&session, &bytes[..10]).expect("written"),
         }
         let store = open(folder.path()).await;
-        let mut writer = store.resume(id, &progress).await.expect(left);
+        let mut writer = store.resume(id, 1, &progress).await.expect(left);
         writer.write(Bytes::from_static(b"more")).await.expect("written");
         let longer = [bytes.as_slice(), b"more"].concat();
         writer.commit(&Digest::sha256(&longer)).await.expect("stored");
-        let stored = store.open(&digest).await.expect("answers").expect("there");
-        assert!(suite::read(&stored).expect("readable") == bytes, "{left}: the blob was changed");
+        let stored = store.open(&digest, &BlobLocation::ByDigest, 0).await.expect("answers").expect("there");
+        assert!(suite::read(&stored).await.expect("readable") == bytes, "{left}: the blob was changed");
         fs::remove_file(&blob).expect("removed");
-        let error = store.resume(UploadId::random(), &progress).await.expect_err("nothing is there");
+        let error = store.resume(UploadId::random(), 1, &progress).await.expect_err("nothing is there");
         assert!(matches!(error, BlobError::UploadLost { .. }), "{error}");
     }
 }
@@ -269,8 +269,8 @@ async fn an_adopted_tree_is_read_as_it_is() {
     fs::create_dir_all(file.parent().expect("a folder")).expect("made");
     fs::write(&file, b"from before").expect("written");
     let store = open(folder.path()).await;
-    let blob = store.open(&digest).await.expect("answers").expect("there");
-    assert_eq!(suite::read(&blob).expect("readable"), b"from before");
+    let blob = store.open(&digest, &BlobLocation::ByDigest, 0).await.expect("answers").expect("there");
+    assert_eq!(suite::read(&blob).await.expect("readable"), b"from before");
 }
 
 /// A file system of a few MiB, unmounted when dropped.
@@ -303,10 +303,10 @@ async fn a_full_disk_is_one_clear_error_and_loses_nothing() {
     };
     let store = open(disk.folder.path()).await;
     let kept = content(1 << 20, 7);
-    let kept_digest = suite::store(&store, &kept, 100_000).await.expect("it fits");
+    let kept_digest = suite::store(&store, &kept, 100_000).await.expect("it fits").digest;
     let bytes = content(16 << 20, 8);
     let id = UploadId::random();
-    let mut writer = store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
+    let mut writer = store.resume(id, 1, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
     writer.write(Bytes::copy_from_slice(bytes.split_at(2 << 20).0)).await.expect("it fits");
     let progress = writer.checkpoint().await.expect("durable");
     let full = match writer.write(Bytes::copy_from_slice(bytes.split_at(2 << 20).1)).await {
@@ -321,14 +321,14 @@ async fn a_full_disk_is_one_clear_error_and_loses_nothing() {
     let again = writer.commit(&Digest::sha256(&bytes)).await;
     assert!(matches!(again, Err(BlobError::Full)), "{again:?}");
     // What was acknowledged is there: the blob, and the session up to its checkpoint.
-    let blob = store.open(&kept_digest).await.expect("answers").expect("there");
-    assert!(suite::read(&blob).expect("readable") == kept);
-    let writer = store.resume(id, &progress).await.expect("goes on from its checkpoint");
+    let blob = store.open(&kept_digest, &BlobLocation::ByDigest, 0).await.expect("answers").expect("there");
+    assert!(suite::read(&blob).await.expect("readable") == kept);
+    let writer = store.resume(id, 1, &progress).await.expect("goes on from its checkpoint");
     let cut = fs::metadata(session_file(disk.folder.path(), id)).expect("there").len();
-    assert_eq!(cut, progress.length, "the room of what was not acknowledged is given back");
+    assert_eq!(cut, progress.length(), "the room of what was not acknowledged is given back");
     let short = bytes.split_at(2 << 20).0;
     let digest = Digest::sha256(short);
     writer.commit(&digest).await.expect("there is room for this");
-    let blob = store.open(&digest).await.expect("answers").expect("there");
-    assert!(suite::read(&blob).expect("readable") == short);
+    let blob = store.open(&digest, &BlobLocation::ByDigest, 0).await.expect("answers").expect("there");
+    assert!(suite::read(&blob).await.expect("readable") == short);
 }

@@ -3,7 +3,7 @@
 use std::{fmt, future::Future, sync::Arc};
 
 use bytes::Bytes;
-use registry_types::{Digest, HashState};
+use registry_types::{BlobLocation, Digest, UploadProgress};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     session::{BATCH, Session},
     write_job::Queued,
 };
-use crate::{BlobError, BlobWriter};
+use crate::{BlobError, BlobWriter, StoredBlob};
 
 /// While at least this much room is left, a short queue may wait for more before a thread is woken for it. With
 /// less, every chunk is written at once, so that what waits never fills the room.
@@ -66,20 +66,40 @@ impl BlobWriter for LocalWriter {
         Ok(())
     }
 
-    fn checkpoint(&mut self) -> impl Future<Output = Result<HashState, BlobError>> + Send + use<> {
+    fn checkpoint(&mut self) -> impl Future<Output = Result<UploadProgress, BlobError>> + Send + use<> {
         let (session, until) = (Arc::clone(&self.session), self.length);
         // Begun here, not when the future is first awaited.
-        run_blocking("checkpoint", &self.session.path, move || session.checkpoint_blocking(until))
+        run_blocking("checkpoint", &self.session.path, move || {
+            session.checkpoint_blocking(until).map(UploadProgress::from)
+        })
+    }
+
+    fn checkpoint_on_the_way(
+        &mut self,
+    ) -> impl Future<Output = Result<UploadProgress, BlobError>> + Send + use<> {
+        self.checkpoint()
+    }
+
+    async fn leave(mut self) -> Result<UploadProgress, BlobError> {
+        self.checkpoint().await
+    }
+
+    fn wants_record(&self) -> bool {
+        false
     }
 
     fn length(&self) -> u64 {
         self.length
     }
 
-    async fn commit(self, expected: &Digest) -> Result<u64, BlobError> {
+    async fn commit(self, expected: &Digest) -> Result<StoredBlob, BlobError> {
         let (session, expected) = (self.session, *expected);
         let path = session.path.clone();
-        run_blocking("commit", &path, move || commit_blocking(&session, &expected)).await
+        run_blocking("commit", &path, move || {
+            let size = commit_blocking(&session, &expected)?;
+            Ok(StoredBlob { size, location: BlobLocation::ByDigest, leftovers: Vec::new() })
+        })
+        .await
     }
 }
 

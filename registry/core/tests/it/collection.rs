@@ -13,7 +13,7 @@ use std::{
 use registry_blobs::{BlobError, BlobHandle, BlobStore, LocalBlobs, LocalWriter};
 use registry_core::{CoreError, Limits, Mounted, Registry};
 use registry_metadata::{CollectPolicy, SqliteMetadata};
-use registry_types::{Digest, HashState, UploadId};
+use registry_types::{BlobLocation, Digest, UploadId, UploadProgress};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
@@ -174,22 +174,48 @@ struct SlowRemovals {
 impl BlobStore for SlowRemovals {
     type Writer = LocalWriter;
 
-    async fn resume(&self, id: UploadId, progress: &HashState) -> Result<LocalWriter, BlobError> {
-        self.blobs.resume(id, progress).await
+    fn records_sessions(&self) -> bool {
+        self.blobs.records_sessions()
     }
 
-    async fn abort(&self, id: UploadId) -> Result<(), BlobError> {
-        self.blobs.abort(id).await
+    async fn ping(&self) -> Result<(), BlobError> {
+        self.blobs.ping().await
     }
 
-    async fn open(&self, digest: &Digest) -> Result<Option<BlobHandle>, BlobError> {
-        self.blobs.open(digest).await
+    async fn resume(
+        &self,
+        id: UploadId,
+        writer: u64,
+        progress: &UploadProgress,
+    ) -> Result<LocalWriter, BlobError> {
+        self.blobs.resume(id, writer, progress).await
     }
 
-    async fn remove(&self, digest: &Digest) -> Result<bool, BlobError> {
+    async fn abort(&self, id: UploadId, progress: Option<&UploadProgress>) -> Result<(), BlobError> {
+        self.blobs.abort(id, progress).await
+    }
+
+    async fn abandon(&self, id: UploadId, progress: Option<&UploadProgress>) -> Result<(), BlobError> {
+        self.blobs.abandon(id, progress).await
+    }
+
+    async fn open(
+        &self,
+        digest: &Digest,
+        location: &BlobLocation,
+        size: u64,
+    ) -> Result<Option<BlobHandle>, BlobError> {
+        self.blobs.open(digest, location, size).await
+    }
+
+    async fn remove(&self, digest: &Digest, location: &BlobLocation) -> Result<bool, BlobError> {
         self.begun.notify_one();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        self.blobs.remove(digest).await
+        self.blobs.remove(digest, location).await
+    }
+
+    async fn discard(&self, leftovers: Vec<BlobLocation>) -> Result<(), BlobError> {
+        self.blobs.discard(leftovers).await
     }
 
     async fn stale_sessions(&self, age: Duration) -> Result<Vec<UploadId>, BlobError> {

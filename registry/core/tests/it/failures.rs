@@ -39,7 +39,7 @@ async fn send_received(sender: &mpsc::Sender<Bytes>, chunk: &'static [u8]) {
 }
 
 /// A body whose client sends when the test does, and is silent until then.
-fn sent_by_hand() -> (mpsc::Sender<Bytes>, UploadBody) {
+pub(crate) fn sent_by_hand() -> (mpsc::Sender<Bytes>, UploadBody) {
     let (sender, receiver) = mpsc::channel(1);
     let chunks = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Bytes>| {
         receiver.recv().await.map(|chunk| (Ok(chunk), receiver))
@@ -196,7 +196,7 @@ async fn a_start_gives_back_what_an_earlier_run_left() {
     }
     let start = DigestHasher::new(Algorithm::Sha256).save();
     let pushing = UploadId::random();
-    let _writer = blobs.resume(pushing, &start).await.unwrap();
+    let _writer = blobs.resume(pushing, 0, &start.clone().into()).await.unwrap();
 
     let recovered = registry.recover_uploads().await.unwrap();
     assert_eq!(recovered, Recovered { removed: 1, cut: 1, lost: 1 });

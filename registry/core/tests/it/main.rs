@@ -4,6 +4,7 @@
 
 mod collection;
 mod failures;
+mod replicas;
 
 use std::time::Duration;
 
@@ -243,7 +244,7 @@ async fn a_sweep_removes_idle_sessions_and_files_without_a_row() {
     // A file that no row names counts as garbage only when it is old.
     let orphan = UploadId::random();
     let start = registry_types::DigestHasher::new(Algorithm::Sha256).save();
-    drop(blobs.resume(orphan, &start).await.unwrap());
+    drop(blobs.resume(orphan, 0, &start.clone().into()).await.unwrap());
     assert_eq!(registry.sweep_uploads().await.unwrap().files, 0, "a young file was removed");
 }
 

@@ -1,9 +1,11 @@
 //! Pulling and deleting blobs (distribution specification, end-2 and end-10).
 
+use std::time::Duration;
+
 use http::{HeaderMap, Method, StatusCode, header};
 use registry_auth::{Access, Delete, Pull};
-use registry_blobs::BlobStore;
-use registry_core::Registry;
+use registry_blobs::{BlobSource, BlobStore};
+use registry_core::{CoreError, Registry};
 use registry_metadata::Metadata;
 use registry_types::{ByteRange, Digest, ErrorCode, RangeError, RepositoryName};
 
@@ -11,18 +13,23 @@ use super::Answer;
 use crate::{
     body::{FileTransport, ResponseBody},
     error::HttpError,
+    redirects::RedirectFor,
     respond::{Reply, entity_tag, header_text, not_modified},
 };
 
 /// Content under a digest never changes.
 const FOR_EVER: &str = "max-age=31536000, immutable";
 
+/// How long a signed URL gives the blob: a slow client's time to begin with the last of many layers. One that has
+/// begun goes on.
+const SIGNED_FOR: Duration = Duration::from_secs(20 * 60);
+
 pub(crate) async fn get<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     access: &Access,
     method: &Method,
     headers: &HeaderMap,
-    transport: &FileTransport,
+    (transport, redirects): (&FileTransport, RedirectFor<'_>),
     (repository, digest): (&RepositoryName, &Digest),
 ) -> Answer {
     let grant = access.grant::<Pull>(repository)?;
@@ -43,6 +50,15 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
         return Ok(reply.number(header::CONTENT_LENGTH, size).done());
     }
     let content = registry.open_blob(&grant, digest).await?;
+    if let BlobSource::Remote(remote) = &content.handle.content
+        && redirects.wanted(headers)
+        && let Some(url) = remote.presign(SIGNED_FOR).await.map_err(CoreError::from)?
+    {
+        // A range is asked for again there. The URL is this caller's and ends soon: nobody keeps the answer.
+        let reply = Reply::new(StatusCode::TEMPORARY_REDIRECT).digest(digest);
+        let reply = reply.header(header::LOCATION, url).header(header::CACHE_CONTROL, "no-store");
+        return Ok(reply.done());
+    }
     let size = content.handle.size;
     let range = match wanted_range(headers, digest).map(|range| ByteRange::parse(range, size)) {
         None | Some(Err(RangeError::Ignored)) => None,
@@ -64,9 +80,14 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
         }
         None => (reply(StatusCode::OK), 0, size),
     };
-    let body = match length {
-        0 => ResponseBody::empty(),
-        _ => ResponseBody::file(transport, content.handle.file, start, length),
+    let body = match content.handle.content {
+        _ if length == 0 => ResponseBody::empty(),
+        BlobSource::File(file) => ResponseBody::file(transport, file, start, length),
+        BlobSource::Remote(remote) => {
+            // Begun before the status is sent: what is away or missing is told by it.
+            let stream = remote.stream(start, length).await.map_err(CoreError::from)?;
+            ResponseBody::remote(stream, length)
+        }
     };
     let reply = reply.header(header::CONTENT_TYPE, "application/octet-stream");
     Ok(reply.number(header::CONTENT_LENGTH, length).body(body).done())

@@ -1,6 +1,6 @@
 //! A whole server on a free port, and clients that see bytes and frames.
 
-use std::{net::SocketAddr, time::Duration, time::SystemTime};
+use std::{net::SocketAddr, sync::Arc, time::Duration, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use registry_auth::{Issuer, KeyStore, Verifier};
-use registry_blobs::LocalBlobs;
+use registry_blobs::{BlobStore, LocalBlobs, MemoryStore, ObjectBlobs};
 use registry_core::{Limits, Registry};
 use registry_http::{Authenticator, HttpSettings, TokenServer, serve};
 use registry_metadata::SqliteMetadata;
@@ -56,6 +56,23 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         let metadata = SqliteMetadata::open(&folder.path().join("metadata.sqlite")).unwrap();
         let blobs = LocalBlobs::in_directory(folder.path().to_owned()).await.unwrap();
+        Self::serving(metadata, blobs, authenticator, settings, folder).await
+    }
+
+    /// The same with the blobs in an object store.
+    pub(crate) async fn on_objects(objects: &Arc<MemoryStore>, settings: HttpSettings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let metadata = SqliteMetadata::open(&folder.path().join("metadata.sqlite")).unwrap();
+        Self::serving(metadata, ObjectBlobs::in_memory(objects), open, settings, folder).await
+    }
+
+    async fn serving<B: BlobStore>(
+        metadata: SqliteMetadata,
+        blobs: B,
+        authenticator: fn(&TempDir) -> Authenticator,
+        settings: HttpSettings,
+        folder: TempDir,
+    ) -> Self {
         let registry = Registry::new(metadata, blobs, Limits::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -11,8 +11,8 @@ use std::{fmt, num::ParseIntError, str::FromStr};
 
 use bytes::Bytes;
 use registry_types::{
-    AccessRule, AccountKind, AccountName, BlobLocation, Digest, HashState, ManifestView, MediaType,
-    RepositoryName, Tag, UploadId,
+    AccessRule, AccountKind, AccountName, BlobLocation, Digest, ManifestView, MediaType, RepositoryName, Tag,
+    UploadId, UploadProgress,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -158,29 +158,6 @@ pub struct UploadRecord {
     pub progress: UploadProgress,
     /// Raised by each request that claims the session; only the last one may record progress.
     pub writer: u64,
-}
-
-/// How far an upload session is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadProgress {
-    /// The hash state over exactly the bytes that are durable in the blob store.
-    pub hash: HashState,
-    /// What the blob store needs to go on, on another machine too; only it reads this.
-    pub store: Vec<u8>,
-}
-
-impl UploadProgress {
-    /// Bytes that are durable.
-    pub fn length(&self) -> u64 {
-        self.hash.length
-    }
-}
-
-impl From<HashState> for UploadProgress {
-    /// Progress of a blob store that needs nothing more.
-    fn from(hash: HashState) -> Self {
-        Self { hash, store: Vec::new() }
-    }
 }
 
 /// A user or robot.

@@ -1,6 +1,6 @@
 //! Blobs and the links that make them visible in a repository.
 
-use registry_types::{BlobLocation, Digest, RepositoryName, UploadId};
+use registry_types::{BlobLocation, Digest, RepositoryName};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::OffsetDateTime;
 
@@ -8,7 +8,7 @@ use super::{
     BlobKey, Changes,
     columns::{DigestColumn, LocationColumn, SizeColumn, TimeColumn},
     queue::{self, NO_REPOSITORY, QueueKind},
-    quotas, repositories, uploads,
+    quotas, removals, repositories,
 };
 use crate::{BlobRecord, Change, MetadataError, NewBlob};
 
@@ -50,7 +50,6 @@ pub(super) fn link(
     connection: &Connection,
     repository: &RepositoryName,
     blob: &NewBlob,
-    upload: Option<&UploadId>,
     change: &Change,
     changes: &mut Changes,
 ) -> Result<BlobRecord, MetadataError> {
@@ -58,11 +57,21 @@ pub(super) fn link(
     let repository_id = repositories::find_or_create(connection, repository, TimeColumn(change.now))?;
     let leased_until = link_row(connection, repository_id, (id, blob.size), change)?;
     queue::put(connection, QueueKind::Link, (repository_id, id), leased_until)?;
-    if let Some(upload) = upload {
-        uploads::delete(connection, repository, upload)?;
+    if location != blob.location && blob.location.key().is_some() {
+        removals::put(connection, blob.digest, blob.location.clone(), blob.size, change.now)?;
     }
     changes.blobs.push(BlobKey { repository: repository.clone(), digest: blob.digest });
     Ok(BlobRecord { digest: blob.digest, size: blob.size, location, leased_until: leased_until.0 })
+}
+
+/// Whether the repository links the blob with these very bytes: only a key tells them from others of the digest.
+pub(super) fn is_linked(
+    connection: &Connection,
+    repository: &RepositoryName,
+    blob: &NewBlob,
+) -> Result<bool, MetadataError> {
+    let found = find(connection, repository, &blob.digest)?;
+    Ok(blob.location.key().is_some() && found.is_some_and(|found| found.location == blob.location))
 }
 
 pub(super) fn mount(
@@ -78,7 +87,7 @@ pub(super) fn mount(
         None => find_anywhere(connection, digest)?,
     };
     let Some(blob) = found else { return Ok(None) };
-    link(connection, to, &blob.into(), None, change, changes).map(Some)
+    link(connection, to, &blob.into(), change, changes).map(Some)
 }
 
 pub(super) fn unlink(

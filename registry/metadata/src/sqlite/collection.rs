@@ -6,9 +6,10 @@ use time::OffsetDateTime;
 
 use super::{
     BlobKey, Changes, blobs,
-    columns::{DigestColumn, LocationColumn, SizeColumn, TimeColumn},
+    columns::{DigestColumn, SizeColumn, TimeColumn},
     manifests,
     queue::{self, NO_REPOSITORY, QueueKind},
+    removals,
     verdicts::{self, BlobState},
 };
 use crate::{Candidate, CollectPolicy, Collected, Decision, DryRun, KeepReason, MetadataError, Verdict};
@@ -182,18 +183,7 @@ impl<'a> Batch<'a> {
     /// The row goes, and in the same transaction its bytes get onto the list of removals.
     fn remove_blob(&self, id: i64, blob: BlobState) -> Done {
         self.connection.prepare_cached("DELETE FROM blobs WHERE id = ?1")?.execute([id])?;
-        self.connection
-            .prepare_cached(
-                "INSERT INTO blob_removals (digest, location, size, next_attempt_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (digest, location) DO UPDATE SET next_attempt_at = excluded.next_attempt_at",
-            )?
-            .execute(params![
-                DigestColumn(blob.digest),
-                LocationColumn(blob.location),
-                SizeColumn(blob.size),
-                TimeColumn(self.now),
-            ])?;
-        Ok(())
+        removals::put(self.connection, blob.digest, blob.location, blob.size, self.now)
     }
 
     /// Does to the queue what the verdict asks for; true when the item is to be removed.

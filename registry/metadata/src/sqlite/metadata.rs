@@ -90,12 +90,19 @@ impl BlobMetadata for SqliteMetadata {
         &self,
         repository: &RepositoryName,
         blob: &NewBlob,
-        upload: Option<&UploadId>,
+        upload: Option<(&UploadId, u64)>,
         change: Change,
     ) -> Answer<BlobRecord> {
-        let (repository, blob, upload) = (repository.clone(), blob.clone(), upload.copied());
+        let (repository, blob) = (repository.clone(), blob.clone());
+        let upload = upload.map(|(id, writer)| (*id, writer));
         self.write(0, move |connection, changes| {
-            let linked = blobs::link(connection, &repository, &blob, upload.as_ref(), &change, changes)?;
+            if let Some((id, writer)) = upload
+                && !uploads::end(connection, &repository, &id, writer)?
+                && !blobs::is_linked(connection, &repository, &blob)?
+            {
+                return Err(MetadataError::UploadLost { id });
+            }
+            let linked = blobs::link(connection, &repository, &blob, &change, changes)?;
             events::record(connection, &change.events, change.now)?;
             Ok(linked)
         })

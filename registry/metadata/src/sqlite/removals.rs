@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use registry_types::{BlobLocation, Digest};
 use rusqlite::{Connection, Row, params};
 use time::OffsetDateTime;
 
@@ -53,6 +54,28 @@ pub(super) fn status(
         collected_bytes: counters.get("collected_bytes"),
         ..status
     })
+}
+
+/// Puts bytes on the list that no row names.
+pub(super) fn put(
+    connection: &Connection,
+    digest: Digest,
+    location: BlobLocation,
+    size: u64,
+    now: OffsetDateTime,
+) -> Result<(), MetadataError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO blob_removals (digest, location, size, next_attempt_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (digest, location) DO UPDATE SET next_attempt_at = excluded.next_attempt_at",
+        )?
+        .execute(params![
+            DigestColumn(digest),
+            LocationColumn(location),
+            SizeColumn(size),
+            TimeColumn(now)
+        ])?;
+    Ok(())
 }
 
 pub(super) const TAKE: &str = "UPDATE blob_removals SET next_attempt_at = ?2 WHERE id IN

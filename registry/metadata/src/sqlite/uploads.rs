@@ -85,6 +85,19 @@ pub(super) fn save_progress(
     Ok(updated > 0)
 }
 
+/// Removes the session if `writer` is its last.
+pub(super) fn end(
+    connection: &Connection,
+    repository: &RepositoryName,
+    id: &UploadId,
+    writer: u64,
+) -> Result<bool, MetadataError> {
+    let removed = connection
+        .prepare_cached("DELETE FROM uploads WHERE id = ?1 AND repository = ?2 AND writer = ?3")?
+        .execute(params![TextColumn(id), repository.as_str(), SizeColumn(writer)])?;
+    Ok(removed > 0)
+}
+
 pub(super) fn delete(
     connection: &Connection,
     repository: &RepositoryName,

@@ -1,6 +1,8 @@
 //! Blobs are visible where they are linked and nowhere else.
 
-use registry_types::{Algorithm, Digest, DigestHasher, UploadId};
+use std::time::Duration;
+
+use registry_types::{Algorithm, BlobLocation, Digest, DigestHasher, UploadId};
 use time::OffsetDateTime;
 
 use super::samples::*;
@@ -39,11 +41,40 @@ pub async fn linking_ends_its_upload<M: Metadata>(store: M) {
     for id in [ended, other] {
         store.create_upload(&session(id)).await.unwrap();
     }
-    store.link_blob(&here, &blob("content"), Some(&ended), Change::now()).await.unwrap();
+    store.link_blob(&here, &blob("content"), Some((&ended, 0)), Change::now()).await.unwrap();
     assert!(!store.upload_exists(&ended).await.unwrap());
     assert!(store.upload_exists(&other).await.unwrap(), "another session ended too");
-    // The client that never saw the answer asks again.
-    store.link_blob(&here, &blob("content"), Some(&ended), Change::now()).await.unwrap();
+    let lost = async |blob: &NewBlob, writer, id| {
+        let error = store.link_blob(&here, blob, Some((&id, writer)), Change::now()).await.unwrap_err();
+        assert!(matches!(error, MetadataError::UploadLost { id: lost } if lost == id), "{error}");
+        assert_eq!(store.blob(&here, &blob.digest).await.unwrap().map(|found| found.location), None);
+    };
+    // Another request has claimed the session: what an earlier one stored may be gone at any moment.
+    let claimed = store.claim_upload(&here, &other).await.unwrap().unwrap();
+    let key = BlobLocation::Key("blobs/ab/one".parse().unwrap());
+    let keyed = NewBlob { location: key, ..blob("under a key") };
+    lost(&keyed, claimed.writer - 1, other).await;
+    lost(&blob("more"), 0, ended).await;
+    store.link_blob(&here, &keyed, Some((&other, claimed.writer)), Change::now()).await.unwrap();
+    // The engine, or the request, that never saw the answer asks again: only a key proves that it was here.
+    store.link_blob(&here, &keyed, Some((&other, claimed.writer)), Change::now()).await.unwrap();
+    let elsewhere = NewBlob { location: BlobLocation::Key("blobs/ab/two".parse().unwrap()), ..keyed };
+    let again = store.link_blob(&here, &elsewhere, Some((&other, claimed.writer)), Change::now()).await;
+    assert!(matches!(again, Err(MetadataError::UploadLost { .. })), "{again:?}");
+}
+
+pub async fn the_bytes_of_a_second_upload_are_removed<M: Metadata>(store: M) {
+    let at = |key: &str| BlobLocation::Key(key.parse().unwrap());
+    let first = NewBlob { location: at("blobs/ab/one"), ..blob("content") };
+    let second = NewBlob { location: at("blobs/ab/two"), ..first.clone() };
+    for (name, blob) in [("one", &first), ("two", &second), ("one", &first)] {
+        let linked = store.link_blob(&repository(name), blob, None, Change::now()).await.unwrap();
+        assert_eq!(linked.location, first.location, "a blob moved");
+    }
+    let later = OffsetDateTime::now_utc() + Duration::from_secs(1);
+    let removals = store.removals(later, Duration::from_secs(60), 10).await.unwrap();
+    assert_eq!(removals.iter().map(|removal| &removal.location).collect::<Vec<_>>(), [&second.location]);
+    assert!(store.removal_wanted(&removals[0]).await.unwrap());
 }
 
 pub async fn a_blob_is_mounted_only_from_where_it_is<M: Metadata>(store: M) {

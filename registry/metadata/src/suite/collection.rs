@@ -81,6 +81,11 @@ pub async fn bytes_are_removed_once_and_only_if_nobody_came_back<M: Metadata>(st
     let copy = placed("first", "blobs/bb/2");
     let linked = store.link_blob(&here, &copy, None, Change::at(start())).await.unwrap();
     assert_eq!(linked.location, first.location);
+    // The copy is nobody's.
+    for removal in store.removals(start(), hold, 10).await.unwrap() {
+        assert_eq!(removal.location, copy.location);
+        store.finish_removal(&removal).await.unwrap();
+    }
     let now = start() + Duration::hours(24);
     assert_eq!(removed(&store, &CollectPolicy::default(), now).await, counts(2, 0, 2));
     let removals = store.removals(now, hold, 10).await.unwrap();

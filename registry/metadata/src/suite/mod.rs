@@ -113,6 +113,7 @@ macro_rules! metadata_suite {
         $crate::metadata_suite!(@cases $open;
             accounts: accounts_are_stored_replaced_and_removed, rules_keep_their_order_and_go_with_their_account;
             blobs: a_blob_is_seen_only_where_it_is_linked, linking_ends_its_upload,
+                the_bytes_of_a_second_upload_are_removed,
                 a_blob_is_mounted_only_from_where_it_is, an_unlinked_blob_is_gone_and_its_manifests_stay,
                 a_blob_of_another_size_is_refused;
             collection: a_blob_goes_when_nothing_names_it_and_its_lease_is_over,

@@ -19,17 +19,19 @@ pub trait BlobMetadata: Clone + Send + Sync + 'static {
     /// The blob, if any repository links it: its bytes need not be uploaded again. With the lease of the blob.
     fn blob_anywhere(&self, digest: &Digest) -> impl Future<Output = Answer<Option<BlobRecord>>> + Send;
 
-    /// Links a blob whose bytes are durable, creating the repository if new, and ends `upload` in the same
-    /// transaction. Gives the blob as it stands: when its location is another than that of `blob`, the bytes were
-    /// here already and the caller removes the new ones.
+    /// Links a blob whose bytes are durable, creating the repository if new, and ends `upload`, a session and its
+    /// writer, in the same transaction. Gives the blob as it stands: when its location is another than that of
+    /// `blob`, the bytes were here already, and the new ones, if they have a key, are on the list of removals. A key that the repository's blob
+    /// has already was linked by an earlier call whose answer was lost: then there need be no session any more.
     ///
     /// # Errors
+    /// [`UploadLost`](crate::MetadataError::UploadLost) and
     /// [`QuotaExceeded`](crate::MetadataError::QuotaExceeded): nothing was changed.
     fn link_blob(
         &self,
         repository: &RepositoryName,
         blob: &NewBlob,
-        upload: Option<&UploadId>,
+        upload: Option<(&UploadId, u64)>,
         change: Change,
     ) -> impl Future<Output = Answer<BlobRecord>> + Send;
 

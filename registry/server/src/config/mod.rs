@@ -126,6 +126,7 @@ impl Config {
             body_idle: Duration::from_secs(self.limits.body_idle_seconds),
             drain: Duration::from_secs(self.limits.drain_seconds),
             trusted_proxies: self.trusted_proxies.clone(),
+            redirects: registry_http::Redirects::default(),
         }
     }
 

@@ -11,7 +11,7 @@ async fn after_a_failed_sync_the_session_is_lost_for_good() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = LocalBlobs::in_directory(folder.path().to_owned()).await.expect("opened");
     let id = UploadId::random();
-    let mut writer = store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
+    let mut writer = store.resume(id, 1, &nothing_yet(Algorithm::Sha256)).await.expect("a new session");
     writer.write(Bytes::from_static(b"bytes")).await.expect("written");
     let progress = writer.checkpoint().await.expect("durable");
     let session = store.shared.live_session(id).expect("alive");
@@ -24,7 +24,7 @@ async fn after_a_failed_sync_the_session_is_lost_for_good() {
     assert!(writer.checkpoint().await.is_err());
     assert!(writer.write(Bytes::from_static(b"more")).await.is_err());
     assert!(writer.commit(&registry_types::Digest::sha256(b"bytes")).await.is_err());
-    let error = store.resume(id, &progress).await.expect_err("nothing is there");
+    let error = store.resume(id, 1, &progress).await.expect_err("nothing is there");
     assert!(matches!(error, BlobError::UploadLost { .. }), "{error}");
 }
 
@@ -37,7 +37,7 @@ async fn what_waits_is_bounded_per_session_and_for_the_store() {
     let digest = registry_types::Digest::sha256(&bytes);
     for _ in 0..16 {
         let id = UploadId::random();
-        idle.push(store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("a session"));
+        idle.push(store.resume(id, 1, &nothing_yet(Algorithm::Sha256)).await.expect("a session"));
         sessions.push(store.shared.live_session(id).expect("alive"));
     }
     // No disk at all: whoever writes waits for the file's end.
@@ -60,6 +60,6 @@ async fn what_waits_is_bounded_per_session_and_for_the_store() {
     assert_eq!(total, crate::local::STORE_QUEUE, "the room is used, and no more");
     drop(stalled);
     for size in writers.join_all().await {
-        assert_eq!(size.expect("stored"), bytes.len() as u64);
+        assert_eq!(size.expect("stored").size, bytes.len() as u64);
     }
 }
