@@ -23,4 +23,5 @@ mod regctl;
 mod shutdown;
 mod skopeo;
 mod tls;
+mod token_cases;
 mod uploads;

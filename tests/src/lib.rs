@@ -18,6 +18,7 @@ mod login;
 mod mount;
 mod ordinary_user;
 mod registry;
+pub mod signer;
 mod site;
 mod tools;
 
