@@ -22,5 +22,7 @@ mod oras;
 mod regctl;
 mod shutdown;
 mod skopeo;
+mod slow_clients;
 mod tls;
+mod token_cases;
 mod uploads;

@@ -20,6 +20,7 @@ mod mount;
 mod ordinary_user;
 mod registry;
 pub mod s3_server;
+pub mod signer;
 mod site;
 mod tools;
 

@@ -6,6 +6,7 @@ mod check;
 mod conformance;
 mod crash;
 mod fixtures;
+mod fuzz;
 mod shell;
 mod test;
 
@@ -23,6 +24,7 @@ cargo xtask VERB
   conformance [--release]     the official distribution suite (1.1 and dev) and our own checks on our registry
   crash [--rounds N]          kills the server at random moments and looks for what was lost
   bench NAME [--smoke]        a benchmark beside its rivals: registry; docs/benchmarks.md has its options
+  fuzz [TARGET] [--minutes N] fuzzes the parsers that meet the network, ten minutes each
   fixtures                    installs the helper programs and Debian packages that the tests use
 
 Installing needs root and apt for Debian packages, and Go for the rest; what cannot be installed is named and
@@ -50,6 +52,7 @@ fn run() -> Result<()> {
         "conformance" => conformance::run(rest),
         "crash" => crash::run(rest),
         "bench" => bench::run(rest),
+        "fuzz" => fuzz::run(rest),
         "fixtures" => fixtures::install_all().map(|_| ()),
         "help" | "--help" | "-h" => {
             println!("{HELP}");

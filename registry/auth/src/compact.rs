@@ -3,6 +3,7 @@
 //! key) have nothing to reach.
 
 use data_encoding::BASE64URL_NOPAD;
+use registry_types::exact_json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -76,12 +77,10 @@ fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     BASE64URL_NOPAD.decode(part.as_bytes()).map_err(|_| TokenError::Malformed)
 }
 
-/// An object only: serde would also read a list, by the order of the members.
+/// Objects only, at every depth: serde would also read a list, by the order of the members.
 fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, TokenError> {
-    if !bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(TokenError::Malformed);
-    }
-    serde_json::from_slice(bytes).map_err(|_| TokenError::Malformed)
+    let text = std::str::from_utf8(bytes).map_err(|_| TokenError::Malformed)?;
+    exact_json::from_str(text).map_err(|_| TokenError::Malformed)
 }
 
 /// Signs `claims` with `key`; the header is GitLab's.

@@ -60,6 +60,33 @@ impl Permission for Delete {
 /// let forged: Grant<Pull> = Grant { repository, access, permission: PhantomData };
 /// ```
 ///
+/// Its constructor is this crate's own:
+///
+/// ```compile_fail,E0624
+/// # use registry_auth::{Access, Grant, Identity, Pull};
+/// let access = Access::unrestricted(Identity::anonymous());
+/// let forged = Grant::<Pull>::new("root/app".parse().unwrap(), access);
+/// ```
+///
+/// Nobody invents a permission that needs less:
+///
+/// ```compile_fail,E0277
+/// # use registry_auth::Permission;
+/// # use registry_types::Action;
+/// struct Anything;
+/// impl Permission for Anything {
+///     const ACTION: Action = Action::Push;
+///     const NEEDED: &'static [Action] = &[];
+/// }
+/// ```
+///
+/// The rights it is asked for come from a token that verified, never from a list of one's own:
+///
+/// ```compile_fail,E0624
+/// # use registry_auth::{Access, Identity};
+/// let access = Access::listed(Identity::anonymous(), Vec::new());
+/// ```
+///
 /// Nor does one permission become another:
 ///
 /// ```compile_fail,E0308

@@ -12,6 +12,9 @@ mod client;
 mod copy;
 mod credentials;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod link;
 mod listing;

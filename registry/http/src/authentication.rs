@@ -11,7 +11,7 @@ use registry_metadata::Metadata;
 use registry_types::{AccessRule, Action, ActionSet, ErrorCode, RepositoryName};
 use serde_json::json;
 
-use crate::{caller::Caller, error::HttpError, respond::header_text, token_server::TokenServer};
+use crate::{caller::Caller, error::HttpError, token_server::TokenServer};
 
 /// How the registry knows its callers. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -54,8 +54,10 @@ impl Authenticator {
             Mode::Token(server) => server.verifier(),
             Mode::Gitlab(gitlab) => gitlab.verifier(),
         };
-        let Some(token) = header_text(headers, &header::AUTHORIZATION).and_then(bearer) else {
-            return Access::without_token(MissingToken::Absent);
+        let token = authorization(headers).and_then(|value| bearer(value).ok_or(MissingToken::Absent));
+        let token = match token {
+            Ok(token) => token,
+            Err(missing) => return Access::without_token(missing),
         };
         verifier.verify(token, SystemTime::now()).unwrap_or_else(|error| {
             tracing::info!(request = %caller.id, peer = %caller.address, %error, "a token was refused");
@@ -111,15 +113,43 @@ fn code(reason: DeniedReason) -> ErrorCode {
     }
 }
 
+/// The value of `Authorization`, which stands once in a request (RFC 9110 section 5.3). Of two, a proxy in front
+/// of us may have checked one and we would take the other, so neither counts.
+pub(crate) fn authorization(headers: &HeaderMap) -> Result<&str, MissingToken> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or(MissingToken::Absent)?;
+    match (value.to_str(), values.next()) {
+        (Ok(value), None) => Ok(value),
+        _ => Err(MissingToken::Invalid),
+    }
+}
+
 /// The token of `Bearer <token>` (RFC 6750 section 2.1; the scheme's case does not count).
-fn bearer(value: &str) -> Option<&str> {
+pub(crate) fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn of_two_credentials_neither_counts() {
+        let with = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            authorization(&headers).map(str::to_owned)
+        };
+        assert_eq!(with(&[]), Err(MissingToken::Absent));
+        assert_eq!(with(&["Basic YTpi"]), Ok("Basic YTpi".to_owned()));
+        assert_eq!(with(&["Basic YTpi", "Basic YTpi"]), Err(MissingToken::Invalid));
+        assert_eq!(with(&["Bearer a", ""]), Err(MissingToken::Invalid));
+    }
 
     #[test]
     fn only_bearer_credentials_are_tokens() {

@@ -11,6 +11,9 @@ mod body;
 mod caller;
 mod connection;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handlers;
 mod incoming_body;
 mod ip_network;

@@ -86,6 +86,25 @@ impl Route {
         Err(RouteError::NotFound)
     }
 
+    /// The path that it is read from, in its plainest form.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Self::Base => "/v2/".to_owned(),
+            Self::Catalog => "/v2/_catalog".to_owned(),
+            Self::Tags(name) => format!("/v2/{name}/tags/list"),
+            Self::Manifest(name, reference) => format!("/v2/{name}/manifests/{reference}"),
+            Self::Blob(name, digest) => format!("/v2/{name}/blobs/{digest}"),
+            Self::Uploads(name) => format!("/v2/{name}/blobs/uploads/"),
+            Self::Upload(name, id) => format!("/v2/{name}/blobs/uploads/{id}"),
+            Self::Referrers(name, digest) => format!("/v2/{name}/referrers/{digest}"),
+            Self::Token => "/jwt/auth".to_owned(),
+            Self::Keys => "/jwt/jwks.json".to_owned(),
+            Self::Live => "/livez".to_owned(),
+            Self::Ready => "/readyz".to_owned(),
+        }
+    }
+
     /// Methods that the route answers.
     pub(crate) fn methods(&self) -> &'static [Method] {
         const READ: &[Method] = &[Method::GET, Method::HEAD];

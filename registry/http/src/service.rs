@@ -215,7 +215,7 @@ fn not_found() -> HttpError {
 
 /// What no route can answer: an expectation that is not met here (RFC 9110 section 10.1.1), and a host that is
 /// none (section 7.2) and would end up in a challenge.
-fn unacceptable(headers: &HeaderMap) -> Option<HttpError> {
+pub(crate) fn unacceptable(headers: &HeaderMap) -> Option<HttpError> {
     let unmet = |expectation: &HeaderValue| !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if headers.get(header::EXPECT).is_some_and(unmet) {
         let message = "the only expectation that is met here is 100-continue";
@@ -248,3 +248,6 @@ fn complete_head(response: &mut Response<ResponseBody>, method: &Method) {
         *response.body_mut() = ResponseBody::empty();
     }
 }
+
+#[cfg(test)]
+mod reach;

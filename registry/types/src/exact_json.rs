@@ -20,7 +20,10 @@ use serde::{
 use crate::shown;
 
 /// Reads `text` as a `T`, exactly.
-pub(crate) fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
+///
+/// # Errors
+/// When it is not JSON, not a `T`, or one of the above.
+pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
     let value = T::deserialize(Exact(&mut json))?;
     json.end()?;

@@ -9,7 +9,7 @@ mod byte_range;
 mod descriptor;
 mod digest;
 mod error_code;
-mod exact_json;
+pub mod exact_json;
 mod hasher;
 mod image_reference;
 mod manifest;

@@ -80,6 +80,22 @@ fn the_freedoms_of_the_standards_are_taken() {
     }
 }
 
+/// Other readers see no rights in these, so neither do we.
+#[test]
+fn what_other_readers_would_read_otherwise_is_refused() {
+    let key = fixture::signing_key();
+    let listed = with_claims(|claims| claims["access"] = json!([["repository", "root/app", ["*"]]]));
+    let in_capitals = with_claims(|claims| claims["ACCESS"] = json!([]));
+    let jwk = key.public().to_jwk();
+    let jwk = json!([jwk["kty"], jwk["n"], jwk["e"]]);
+    let header = json!({"alg": "RS256", "jwk": jwk});
+    let key_listed = fixture::sign(key, &header, &fixture::gitlab_claims());
+    let not_text = fixture::sign_text(key, &fixture::gitlab_header(key).to_string(), "\u{feff}{}");
+    for token in [listed, in_capitals, key_listed, not_text] {
+        assert_eq!(verify(&token).unwrap_err(), TokenError::Malformed, "{token}");
+    }
+}
+
 #[test]
 fn issued_tokens_verify_here_and_with_another_implementation() {
     let issuer = Issuer::new(fixture::ISSUER, fixture::SERVICE, Duration::from_mins(15));

@@ -126,7 +126,7 @@ fn next_referrers(
     Some(format!("<{path}?{filter}{n}last={last}>; rel=\"next\""))
 }
 
-fn page_query(query: &Query) -> Result<PageQuery, HttpError> {
+pub(crate) fn page_query(query: &Query) -> Result<PageQuery, HttpError> {
     Ok(PageQuery { n: page_size(query)?, last: given(query, "last").map(str::to_owned) })
 }
 
@@ -142,7 +142,7 @@ fn given<'q>(query: &'q Query, name: &str) -> Option<&'q str> {
 }
 
 /// The `Link` to the next page (RFC 8288), when there is one.
-fn next_link<T: ToString>(path: &str, query: &PageQuery, page: &Page<T>) -> Option<String> {
+pub(crate) fn next_link<T: ToString>(path: &str, query: &PageQuery, page: &Page<T>) -> Option<String> {
     let last = page.entries.last().filter(|_| page.more)?.to_string();
     let last = utf8_percent_encode(&last, NON_ALPHANUMERIC);
     let n = query.n.unwrap_or(page.entries.len());

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine;
 use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use registry_auth::{
-    Account, GrantedScopes, Identity, LoginError, PasswordHash, Secret, basic_challenge, decide, parse_scopes,
+    Account, GrantedScopes, Identity, LoginError, MissingToken, PasswordHash, Secret, basic_challenge,
+    decide, parse_scopes,
 };
 use registry_blobs::BlobStore;
 use registry_core::{CoreError, Registry};
@@ -16,13 +17,13 @@ use serde_json::json;
 
 use super::{Answer, Failure};
 use crate::{
-    authentication::Authenticator,
+    authentication::{Authenticator, authorization},
     caller::Caller,
     error::HttpError,
     incoming_body::IncomingBody,
     query::Query,
     request_body::read_whole,
-    respond::{Reply, header_text},
+    respond::Reply,
     token_server::TokenServer,
 };
 
@@ -30,9 +31,9 @@ use crate::{
 const FORM_BYTES: usize = 64 << 10;
 
 /// What a client gave to prove who it is.
-struct Credentials {
-    name: String,
-    password: Secret,
+pub(crate) struct Credentials {
+    pub(crate) name: String,
+    pub(crate) password: Secret,
 }
 
 pub(crate) async fn issue<M: Metadata, B: BlobStore>(
@@ -120,10 +121,14 @@ async fn log_in<M: Metadata, B: BlobStore>(
 }
 
 /// Name and password of Basic authentication (RFC 7617); `None` when the request has none.
-fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, HttpError> {
-    let Some(value) = header_text(headers, &header::AUTHORIZATION) else { return Ok(None) };
+pub(crate) fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, HttpError> {
     let malformed =
         || unauthorized("log in with Basic authentication: the Authorization header cannot be read");
+    let value = match authorization(headers) {
+        Ok(value) => value,
+        Err(MissingToken::Absent) => return Ok(None),
+        Err(MissingToken::Invalid) => return Err(malformed()),
+    };
     let (scheme, encoded) = value.split_once(' ').ok_or_else(malformed)?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(malformed());
@@ -136,7 +141,7 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<Credentials>, HttpErr
 }
 
 /// Name and password of an OAuth2 password grant (RFC 6749 section 4.3.2), as containerd and docker send them.
-fn form_credentials(form: &Query) -> Result<Option<Credentials>, HttpError> {
+pub(crate) fn form_credentials(form: &Query) -> Result<Option<Credentials>, HttpError> {
     match form.get("grant_type") {
         Some("password") => {}
         other => {

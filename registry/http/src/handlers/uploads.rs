@@ -162,7 +162,7 @@ fn with_location(error: CoreError, repository: &RepositoryName) -> Failure {
 }
 
 /// The chunk's place, compared with its length where that is told, before a byte of it is read.
-fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, HttpError> {
+pub(crate) fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, HttpError> {
     let Some(value) = headers.get(header::CONTENT_RANGE) else { return Ok(None) };
     // A value that is no text is a malformed one, not an absent one.
     let range = value.to_str().ok().and_then(ContentRange::parse).ok_or_else(|| {
