@@ -3,6 +3,7 @@
 //!
 //! A method that returns `Ok` has committed durably; a method that returns `Err` has changed nothing.
 
+mod any;
 mod cache;
 mod manifest_rows;
 mod postgres;
@@ -13,6 +14,7 @@ pub mod suite;
 mod summary;
 mod traits;
 
+pub use any::AnyMetadata;
 pub use postgres::{PostgresMetadata, PostgresOptions};
 #[cfg(feature = "suite")]
 pub use postgres::{TestCluster, TestDatabase};

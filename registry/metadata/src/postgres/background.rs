@@ -12,13 +12,23 @@ use super::{
     connection::Connection,
     events, explanation,
     metadata::Answer,
-    policies, quotas, removals,
+    policies, quotas, removals, secrets,
 };
 use crate::{
     BlobRemoval, CollectPolicy, Collected, CollectionMetadata, CollectionStatus, DryRun, EventBacklog,
     EventCursor, EventMetadata, EventRecord, Explanation, NewEvent, NewRetention, PolicyMetadata,
-    QuotaRecord, RetentionRecord, TagRule, TagRuleRecord,
+    QuotaRecord, RetentionRecord, SecretMetadata, TagRule, TagRuleRecord,
 };
+
+impl SecretMetadata for PostgresMetadata {
+    async fn secret(&self, name: &str) -> Answer<Option<String>> {
+        self.inner.attempts.repeat(|at| async move { secrets::find(&at, name).await }).await
+    }
+
+    async fn put_secret(&self, name: &str, before: Option<&str>, value: &str) -> Answer<bool> {
+        self.inner.attempts.write(|at| async move { secrets::put(&at, name, before, value).await }).await
+    }
+}
 
 impl CollectionMetadata for PostgresMetadata {
     async fn collect(&self, policy: &CollectPolicy, now: OffsetDateTime, limit: usize) -> Answer<Collected> {

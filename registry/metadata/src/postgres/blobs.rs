@@ -14,7 +14,7 @@ use super::{
     connection::Connection,
     error::Failure,
     queue::{self, NO_REPOSITORY, QueueKind},
-    quotas, repositories, uploads,
+    quotas, removals, repositories, uploads,
 };
 use crate::{BlobRecord, Change, MetadataError, NewBlob};
 
@@ -67,17 +67,33 @@ pub(super) async fn link(
     connection: &Connection,
     repository: &RepositoryName,
     blob: &NewBlob,
-    upload: Option<&UploadId>,
+    upload: Option<(&UploadId, u64)>,
     change: &Change,
 ) -> Result<BlobRecord, Failure> {
+    if let Some((id, writer)) = upload
+        && !uploads::end(connection, repository, id, writer).await?
+        && !is_linked(connection, repository, blob).await?
+    {
+        return Err(MetadataError::UploadLost { id: *id }.into());
+    }
     let (id, location) = store(connection, blob, change).await?;
     let repository_id = repositories::find_or_create(connection, repository, TimeColumn(change.now)).await?;
     let leased_until = link_row(connection, repository_id, (id, blob.size), change).await?;
     queue::put(connection, QueueKind::Link, (repository_id, id), leased_until).await?;
-    if let Some(upload) = upload {
-        uploads::delete(connection, repository, upload).await?;
+    if location != blob.location && blob.location.key().is_some() {
+        removals::put(connection, blob.digest, blob.location.clone(), blob.size, change.now).await?;
     }
     Ok(BlobRecord { digest: blob.digest, size: blob.size, location, leased_until })
+}
+
+/// Whether the repository links the blob with these very bytes: only a key tells them from others of the digest.
+async fn is_linked(
+    connection: &Connection,
+    repository: &RepositoryName,
+    blob: &NewBlob,
+) -> Result<bool, Failure> {
+    let found = find(connection, repository, &blob.digest).await?;
+    Ok(blob.location.key().is_some() && found.is_some_and(|found| found.location == blob.location))
 }
 
 pub(super) async fn mount(

@@ -10,13 +10,13 @@ use time::OffsetDateTime;
 use super::{
     attempts::Attempts,
     blobs,
-    columns::{DigestColumn, LocationColumn, SizeColumn, TimeColumn},
+    columns::SizeColumn,
     connection::Connection,
     error::Failure,
     manifests,
     orphans::{self, DeletedSubject},
     queue::{self, NO_REPOSITORY, QueueKind},
-    repositories,
+    removals, repositories,
     verdicts::{self, BlobState, Look},
 };
 use crate::{
@@ -256,18 +256,7 @@ impl Judge<'_> {
     /// The row goes, and in the same transaction its bytes get onto the list of removals.
     async fn remove_blob(&self, blob: BlobState) -> Result<(), Failure> {
         self.connection.execute("DELETE FROM blobs WHERE id = $1", &[&blob.blob.id]).await?;
-        self.connection
-            .execute(
-                "INSERT INTO blob_removals (digest, location, size, next_attempt_at) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (digest, location) DO UPDATE SET next_attempt_at = excluded.next_attempt_at",
-                &[
-                    &DigestColumn(blob.digest),
-                    &LocationColumn(blob.location),
-                    &SizeColumn(blob.blob.size),
-                    &TimeColumn(self.now),
-                ],
-            )
-            .await?;
+        removals::put(self.connection, blob.digest, blob.location, blob.blob.size, self.now).await?;
         Ok(())
     }
 

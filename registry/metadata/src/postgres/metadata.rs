@@ -38,7 +38,7 @@ impl BlobMetadata for PostgresMetadata {
         &self,
         repository: &RepositoryName,
         blob: &NewBlob,
-        upload: Option<&UploadId>,
+        upload: Option<(&UploadId, u64)>,
         change: Change,
     ) -> Answer<BlobRecord> {
         let change = &change;

@@ -38,6 +38,7 @@ mod repositories;
 mod revisions;
 mod rows;
 mod schema;
+mod secrets;
 mod tls;
 mod uploads;
 mod verdicts;

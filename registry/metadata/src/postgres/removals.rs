@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use registry_types::{BlobLocation, Digest};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
@@ -82,6 +83,23 @@ pub(super) async fn status(
         collected_bytes: counters.get("collected_bytes"),
         ..status
     })
+}
+
+pub(super) async fn put(
+    connection: &Connection,
+    digest: Digest,
+    location: BlobLocation,
+    size: u64,
+    now: OffsetDateTime,
+) -> Result<(), Failure> {
+    connection
+        .execute(
+            "INSERT INTO blob_removals (digest, location, size, next_attempt_at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (digest, location) DO UPDATE SET next_attempt_at = excluded.next_attempt_at",
+            &[&DigestColumn(digest), &LocationColumn(location), &SizeColumn(size), &TimeColumn(now)],
+        )
+        .await?;
+    Ok(())
 }
 
 pub(super) const TAKE: &str = "UPDATE blob_removals SET next_attempt_at = $2 WHERE id IN

@@ -6,7 +6,8 @@ use super::{connection::Connection, error::Failure};
 use crate::MetadataError;
 
 /// Migrations in order; the first leads to version 1. Never edit one that was released: add another.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_secrets.sql")];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

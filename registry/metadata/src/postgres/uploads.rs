@@ -111,6 +111,22 @@ pub(super) async fn delete(
     Ok(removed > 0)
 }
 
+/// Removes the session if `writer` is its last.
+pub(super) async fn end(
+    connection: &Connection,
+    repository: &RepositoryName,
+    id: &UploadId,
+    writer: u64,
+) -> Result<bool, Failure> {
+    let removed = connection
+        .execute(
+            "DELETE FROM uploads WHERE id = $1 AND repository = $2 AND writer = $3",
+            &[&TextColumn(id), &repository.as_str(), &SizeColumn(writer)],
+        )
+        .await?;
+    Ok(removed > 0)
+}
+
 pub(super) const STALE: &str =
     "SELECT id, repository, started_at, touched_at, algorithm, length, state, store, writer FROM uploads
      WHERE touched_at < $1 ORDER BY touched_at, id LIMIT $2";

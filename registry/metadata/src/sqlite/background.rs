@@ -7,14 +7,26 @@ use time::OffsetDateTime;
 
 use super::{
     SqliteMetadata, backup, collection, counters, events, explanation, metadata::Answer, policies, quotas,
-    removals, rows,
+    removals, rows, secrets,
 };
 use crate::{
     BlobRemoval, CollectPolicy, Collected, CollectionMetadata, CollectionStatus, Counts, DryRun,
     EventBacklog, EventCursor, EventMetadata, EventRecord, Explanation, MetadataError, NewEvent,
     NewRetention, OperationMetadata, Page, PolicyMetadata, QuotaRecord, RetentionRecord, Row, RowValue,
-    Table, TagRule, TagRuleRecord,
+    SecretMetadata, Table, TagRule, TagRuleRecord,
 };
+
+impl SecretMetadata for SqliteMetadata {
+    async fn secret(&self, name: &str) -> Answer<Option<String>> {
+        let name = name.to_owned();
+        self.read(move |connection| secrets::find(connection, &name)).await
+    }
+
+    async fn put_secret(&self, name: &str, before: Option<&str>, value: &str) -> Answer<bool> {
+        let (name, before, value) = (name.to_owned(), before.map(str::to_owned), value.to_owned());
+        self.write_shared(move |connection| secrets::put(connection, &name, before.as_deref(), &value)).await
+    }
+}
 
 impl CollectionMetadata for SqliteMetadata {
     async fn collect(&self, policy: &CollectPolicy, now: OffsetDateTime, limit: usize) -> Answer<Collected> {

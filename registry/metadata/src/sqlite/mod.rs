@@ -31,6 +31,7 @@ mod repositories;
 mod revisions;
 mod rows;
 mod schema;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod uploads;

@@ -6,8 +6,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use crate::MetadataError;
 
 /// Migrations in order; the first leads to version 1. Never edit one that was released: add another.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_initial.sql"), include_str!("migrations/0002_collection.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_initial.sql"),
+    include_str!("migrations/0002_collection.sql"),
+    include_str!("migrations/0003_secrets.sql"),
+];
 
 /// The version this program reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -68,3 +68,22 @@ pub async fn rules_keep_their_order_and_go_with_their_account<M: Metadata>(store
     let next = store.add_rule(&rules[3]).await.unwrap();
     assert!(next.id > last.id, "the id of a removed rule came back");
 }
+
+pub async fn a_secret_is_replaced_by_who_knows_it(store: impl Metadata) {
+    assert_eq!(store.secret("keys").await.unwrap(), None);
+    assert!(!store.put_secret("keys", Some("guess"), "mine").await.unwrap());
+    let racing = (0..8).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move { store.put_secret("keys", None, &format!("first {number}")).await.unwrap() })
+    });
+    let mut winners = 0;
+    for stored in racing.collect::<Vec<_>>() {
+        winners += usize::from(stored.await.unwrap());
+    }
+    assert_eq!(winners, 1, "replicas that start at once must agree");
+    let first = store.secret("keys").await.unwrap().expect("one was stored");
+    assert!(!store.put_secret("keys", None, "late").await.unwrap());
+    assert!(store.put_secret("keys", Some(&first), "second").await.unwrap());
+    assert_eq!(store.secret("keys").await.unwrap().as_deref(), Some("second"));
+    assert_eq!(store.secret("other").await.unwrap(), None);
+}

@@ -111,7 +111,8 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 macro_rules! metadata_suite {
     ($open:expr) => {
         $crate::metadata_suite!(@cases $open;
-            accounts: accounts_are_stored_replaced_and_removed, rules_keep_their_order_and_go_with_their_account;
+            accounts: accounts_are_stored_replaced_and_removed, rules_keep_their_order_and_go_with_their_account,
+                a_secret_is_replaced_by_who_knows_it;
             blobs: a_blob_is_seen_only_where_it_is_linked, linking_ends_its_upload,
                 the_bytes_of_a_second_upload_are_removed,
                 a_blob_is_mounted_only_from_where_it_is, an_unlinked_blob_is_gone_and_its_manifests_stay,

@@ -21,8 +21,9 @@ pub trait BlobMetadata: Clone + Send + Sync + 'static {
 
     /// Links a blob whose bytes are durable, creating the repository if new, and ends `upload`, a session and its
     /// writer, in the same transaction. Gives the blob as it stands: when its location is another than that of
-    /// `blob`, the bytes were here already, and the new ones, if they have a key, are on the list of removals. A key that the repository's blob
-    /// has already was linked by an earlier call whose answer was lost: then there need be no session any more.
+    /// `blob`, the bytes were here already, and the new ones, if they have a key, are on the list of removals. A
+    /// key that the repository's blob has already was linked by an earlier call whose answer was lost: then there
+    /// need be no session any more.
     ///
     /// # Errors
     /// [`UploadLost`](crate::MetadataError::UploadLost) and

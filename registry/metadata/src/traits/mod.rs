@@ -19,12 +19,13 @@ mod listings;
 mod manifests;
 mod operation;
 mod policies;
+mod secrets;
 mod uploads;
 
 pub use self::{
     accounts::AccountMetadata, blobs::BlobMetadata, collection::CollectionMetadata, events::EventMetadata,
     health::HealthMetadata, listings::ListingMetadata, manifests::ManifestMetadata,
-    operation::OperationMetadata, policies::PolicyMetadata, uploads::UploadMetadata,
+    operation::OperationMetadata, policies::PolicyMetadata, secrets::SecretMetadata, uploads::UploadMetadata,
 };
 use crate::MetadataError;
 
@@ -37,6 +38,7 @@ pub trait Metadata:
     + ListingMetadata
     + UploadMetadata
     + AccountMetadata
+    + SecretMetadata
     + HealthMetadata
     + CollectionMetadata
     + PolicyMetadata
@@ -51,6 +53,7 @@ impl<M> Metadata for M where
         + ListingMetadata
         + UploadMetadata
         + AccountMetadata
+        + SecretMetadata
         + HealthMetadata
         + CollectionMetadata
         + PolicyMetadata
