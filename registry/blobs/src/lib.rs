@@ -3,16 +3,18 @@
 //! A blob that [`BlobStore::open`] finds is whole, and durable once its commit has answered; what is being
 //! uploaded is invisible to it.
 
+mod any;
 mod local;
 mod object;
 mod store;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
+pub use any::{AnyBlobs, AnyWriter};
 pub use local::{LocalBlobs, LocalWriter};
 #[cfg(any(test, feature = "suite"))]
 pub use object::MemoryStore;
-pub use object::{ObjectBlobs, ObjectCredentials, ObjectOptions, ObjectWriter};
+pub use object::{ObjectBlobs, ObjectCredentials, ObjectOptions, ObjectWriter, UPLOAD_MEMORY};
 pub use store::{BlobHandle, BlobSource, BlobStore, BlobStream, BlobWriter, RemoteBlob, StoredBlob};
 
 use registry_types::{Digest, UploadId};

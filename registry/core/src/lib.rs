@@ -96,7 +96,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
 
     /// Whether a write would be taken right now.
     pub async fn ready(&self) -> Result<(), CoreError> {
-        Ok(self.metadata.ping().await?)
+        let (metadata, blobs) = tokio::join!(self.metadata.ping(), self.blobs.ping());
+        metadata.map_err(CoreError::from).and(blobs.map_err(CoreError::from))
     }
 
     /// Waits until every upload in hand has recorded its progress. Call it after the last connection closed.

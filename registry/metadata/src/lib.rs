@@ -15,7 +15,7 @@ mod summary;
 mod traits;
 
 pub use any::AnyMetadata;
-pub use postgres::{PostgresMetadata, PostgresOptions};
+pub use postgres::{POSTGRES_CONNECTIONS, PostgresMetadata, PostgresOptions};
 #[cfg(feature = "suite")]
 pub use postgres::{TestCluster, TestDatabase};
 pub(crate) use records::later;

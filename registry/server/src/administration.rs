@@ -1,25 +1,23 @@
 //! Accounts, rules and keys of a data folder, beside a running server: what is changed here holds for the next
 //! request there.
 
-use std::{
-    path::Path,
-    time::{Duration, SystemTime},
-};
+use std::{path::Path, time::Duration};
 
-use registry_auth::{KeyStore, Secret};
-use registry_blobs::LocalBlobs;
-use registry_core::{CollectionRound, Limits, Registry};
+use registry_auth::Secret;
+use registry_core::{CollectionRound, Registry};
 use registry_io::DirectoryLock;
 use registry_metadata::{
-    AccountMetadata, AccountRecord, CollectionMetadata, CollectionStatus, DryRun, Explanation, RuleRecord,
-    SqliteMetadata,
+    AccountMetadata, AccountRecord, AnyMetadata, CollectionMetadata, CollectionStatus, DryRun, Explanation,
+    RuleRecord,
 };
 use registry_types::{AccessRule, AccountKind, AccountName, Digest};
 use time::OffsetDateTime;
 
 use crate::{
     Config, DataFolder, ServerError,
-    run::{hash, off_workers, open_metadata},
+    keys::KeyPlace,
+    run::{hash, off_workers},
+    stores::{open_blobs, open_metadata},
 };
 
 /// Shortest password that is taken from a person. Robots' are made and longer.
@@ -38,9 +36,9 @@ pub struct NewAccount {
 
 #[derive(Debug)]
 pub struct Administration {
-    metadata: SqliteMetadata,
+    metadata: AnyMetadata,
     folder: DataFolder,
-    limits: Limits,
+    config: Config,
     /// Held when no server runs.
     lock: Option<DirectoryLock>,
 }
@@ -53,17 +51,21 @@ impl Administration {
 
     /// Opens the registry of a configuration; it was started at least once.
     pub async fn of(config: &Config) -> Result<Self, ServerError> {
-        let data = config.data.clone();
+        let (data, local) = (config.data.clone(), config.metadata.url.is_none());
         let (folder, lock) = off_workers(move || {
-            let folder = DataFolder::existing_blocking(&data)?;
+            // What is kept in a database is there without a folder.
+            let folder = if local {
+                DataFolder::existing_blocking(&data)?
+            } else {
+                DataFolder::prepare_blocking(&data)?
+            };
             // Without a running server this process is the only one and may bring the schema up to date.
             let lock = DirectoryLock::acquire(folder.root()).ok();
             Ok((folder, lock))
         })
         .await?;
-        let alone = lock.is_some();
-        let metadata = open_metadata(&folder, alone).await?;
-        Ok(Self { metadata, folder, limits: config.limits(), lock })
+        let metadata = open_metadata(config, &folder, lock.is_some()).await?;
+        Ok(Self { metadata, folder, config: config.clone(), lock })
     }
 
     pub async fn add_account(&self, account: NewAccount) -> Result<(), ServerError> {
@@ -160,14 +162,7 @@ impl Administration {
 
     /// Signs with a new key from now on. Tokens of the old one stay good for `lifetime`; with zero none does.
     pub async fn rotate_key(&self, lifetime: Duration) -> Result<(), ServerError> {
-        let keys = self.folder.keys();
-        off_workers(move || {
-            let now = SystemTime::now();
-            let rotated = KeyStore::open_blocking(&keys, now)
-                .and_then(|mut store| store.rotate_blocking(lifetime, now));
-            rotated.map_err(|error| ServerError::Tokens(error.to_string()))
-        })
-        .await
+        KeyPlace::of(&self.config, &self.folder, &self.metadata).rotate(lifetime).await
     }
 
     /// Where collection stands.
@@ -178,22 +173,24 @@ impl Administration {
     /// What collection would do now, in at most `limit` decisions.
     pub async fn collection_dry_run(&self, limit: usize) -> Result<DryRun, ServerError> {
         let now = OffsetDateTime::now_utc();
-        Ok(self.metadata.collect_dry_run(&self.limits.collection, now, limit).await?)
+        Ok(self.metadata.collect_dry_run(&self.config.limits().collection, now, limit).await?)
     }
 
     /// What holds a blob or manifest, in at most `limit` chains.
     pub async fn explain_digest(&self, digest: &Digest, limit: usize) -> Result<Explanation, ServerError> {
         let now = OffsetDateTime::now_utc();
-        Ok(self.metadata.explain(digest, &self.limits.collection, now, limit).await?)
+        Ok(self.metadata.explain(digest, &self.config.limits().collection, now, limit).await?)
     }
 
     /// Collects a batch of what is due. `None`: a server runs, which does so by itself.
     pub async fn collect(&self) -> Result<Option<CollectionRound>, ServerError> {
-        if self.lock.is_none() {
+        // Bytes of a shared store may be removed by anybody, those of a data folder only by who has its lock.
+        let shared = self.config.metadata.url.is_some() && self.config.blobs.url.is_some();
+        if self.lock.is_none() && !shared {
             return Ok(None);
         }
-        let blobs = LocalBlobs::in_directory(self.folder.root().to_owned()).await?;
-        let registry = Registry::new(self.metadata.clone(), blobs, self.limits.clone());
+        let blobs = open_blobs(&self.config, &self.folder).await?;
+        let registry = Registry::new(self.metadata.clone(), blobs, self.config.limits());
         let round = registry.collect(OffsetDateTime::now_utc()).await;
         round.map(Some).map_err(|error| ServerError::Collection(error.to_string()))
     }

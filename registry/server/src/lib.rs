@@ -6,7 +6,9 @@ mod authority;
 mod config;
 mod data;
 mod error;
+mod keys;
 mod run;
+mod stores;
 
 pub use administration::{Administration, NewAccount};
 pub use authority::{SelfSigned, client_instructions};

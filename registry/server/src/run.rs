@@ -8,12 +8,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use registry_auth::{GitLab, GitLabConfig, Issuer, KeyStore, Logins, Secret, Verifier};
-use registry_blobs::LocalBlobs;
+use registry_auth::{GitLab, GitLabConfig, Issuer, Logins, Secret, Verifier};
+use registry_blobs::AnyBlobs;
 use registry_core::{Recovered, Registry};
 use registry_http::{Authenticator, ListenerTls, TokenServer};
 use registry_io::DirectoryLock;
-use registry_metadata::{AccountMetadata, AccountRecord, SqliteMetadata};
+use registry_metadata::{AccountMetadata, AccountRecord, AnyMetadata, MetadataError};
 use registry_types::AccountKind;
 use rustls::ServerConfig;
 use time::OffsetDateTime;
@@ -21,8 +21,11 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    AuthMode, Config, DataFolder, SelfSigned, ServerError, authority::certificate_names,
+    AuthMode, Config, DataFolder, SelfSigned, ServerError,
+    authority::certificate_names,
     data::write_private_blocking,
+    keys::KeyPlace,
+    stores::{open_blobs, open_metadata},
 };
 
 /// How often files that may change under a running server (signing keys, certificates) are looked at.
@@ -33,9 +36,9 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    registry: Registry<SqliteMetadata, LocalBlobs>,
+    registry: Registry<AnyMetadata, AnyBlobs>,
     authenticator: Authenticator,
-    tokens: Option<(TokenServer, PathBuf)>,
+    tokens: Option<(TokenServer, KeyPlace)>,
     tls: Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>,
     self_signed: Option<SelfSigned>,
     new_admin: Option<PathBuf>,
@@ -54,14 +57,15 @@ impl Server {
     pub async fn prepare(config: Config) -> Result<Self, ServerError> {
         let data = config.data.clone();
         let (folder, lock) = off_workers(move || lock_folder_blocking(&data)).await?;
-        let metadata = open_metadata(&folder, true).await?;
-        let blobs = LocalBlobs::in_directory(folder.root().to_owned()).await?;
+        let metadata = open_metadata(&config, &folder, true).await?;
+        let blobs = open_blobs(&config, &folder).await?;
         let (authenticator, tokens, new_admin) = match config.auth.mode {
             AuthMode::None => (Authenticator::open(), None, None),
             AuthMode::Token => {
-                let server = token_server(&config, &folder).await?;
+                let keys = KeyPlace::of(&config, &folder, &metadata);
+                let server = token_server(&config, &keys).await?;
                 let admin = first_admin(&metadata, &folder).await?;
-                (Authenticator::token_server(server.clone()), Some((server, folder.keys())), admin)
+                (Authenticator::token_server(server.clone()), Some((server, keys)), admin)
             }
             AuthMode::Gitlab => (gitlab(&config).await?, None, None),
         };
@@ -178,27 +182,13 @@ fn lock_folder_blocking(data: &Path) -> Result<(DataFolder, DirectoryLock), Serv
     Ok((folder, lock))
 }
 
-/// Opens the database as its only user, or beside a running server, where accounts and rules may be changed.
-pub(crate) async fn open_metadata(folder: &DataFolder, alone: bool) -> Result<SqliteMetadata, ServerError> {
-    let path = folder.metadata();
-    off_workers(move || {
-        let opened = if alone {
-            SqliteMetadata::open(&path)
-        } else {
-            SqliteMetadata::open_beside_server_blocking(&path)
-        };
-        Ok(opened?)
-    })
-    .await
-}
-
-async fn token_server(config: &Config, folder: &DataFolder) -> Result<TokenServer, ServerError> {
-    let store = read_keys(folder.keys()).await?;
+async fn token_server(config: &Config, keys: &KeyPlace) -> Result<TokenServer, ServerError> {
+    let ring = keys.read().await?;
     let auth = &config.auth;
     let issuer = Issuer::new(auth.issuer(), auth.service.clone(), Duration::from_secs(auth.token_seconds));
-    let verifier = Verifier::new(auth.issuer(), auth.service.clone(), store.ring().trusted());
+    let verifier = Verifier::new(auth.issuer(), auth.service.clone(), ring.trusted());
     let realm = config.external_url.as_ref().map(|url| format!("{}jwt/auth", url.as_str()));
-    TokenServer::new(issuer, store.ring().signing(), verifier, realm.as_deref()).map_err(tokens_error)
+    TokenServer::new(issuer, ring.signing(), verifier, realm.as_deref()).map_err(tokens_error)
 }
 
 async fn gitlab(config: &Config) -> Result<Authenticator, ServerError> {
@@ -241,8 +231,19 @@ async fn first_admin(
         password_hash: hash(&password).await?,
         created_at: OffsetDateTime::now_utc(),
     };
-    metadata.put_account(&admin, false).await?;
-    Ok(Some(file))
+    match metadata.put_account(&admin, false).await {
+        Ok(()) => Ok(Some(file)),
+        // Another replica was first, and its password is the one that counts.
+        Err(MetadataError::AlreadyExists { .. }) => {
+            let path = file.clone();
+            off_workers(move || {
+                fs::remove_file(&path).map_err(|source| ServerError::Data { action: "remove", path, source })
+            })
+            .await?;
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The hash to store for a password.
@@ -282,14 +283,15 @@ async fn modified(path: &Path) -> Option<SystemTime> {
     tokio::fs::metadata(path).await.ok()?.modified().ok()
 }
 
-type Watched = (Option<(TokenServer, PathBuf)>, Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>);
+type Watched =
+    (Option<(TokenServer, KeyPlace)>, Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>);
 
 /// Takes over changed signing keys and certificates without a restart. What cannot be read is logged, the old goes on
-/// serving, and the files are read again until they fit: certificate and key are seldom replaced in one moment.
+/// serving, and it is read again until it fits: certificate and key are seldom replaced in one moment.
 async fn keep_reloading((tokens, tls): Watched) {
     let now = async || {
         let keys = match &tokens {
-            Some((_, folder)) => modified(folder).await,
+            Some((_, keys)) => keys.state().await,
             None => None,
         };
         let certificate = match &tls {
@@ -303,10 +305,10 @@ async fn keep_reloading((tokens, tls): Watched) {
     loop {
         interval.tick().await;
         let (keys, certificate) = now().await;
-        if let (Some((server, folder)), true) = (&tokens, keys != keys_seen) {
-            match read_keys(folder.clone()).await {
-                Ok(store) => {
-                    server.replace_keys(store.ring().signing(), store.ring().trusted());
+        if let (Some((server, place)), true) = (&tokens, keys.is_some() && keys != keys_seen) {
+            match place.read().await {
+                Ok(ring) => {
+                    server.replace_keys(ring.signing(), ring.trusted());
                     tracing::info!("took over the new signing key");
                     keys_seen = keys;
                 }
@@ -324,8 +326,4 @@ async fn keep_reloading((tokens, tls): Watched) {
             }
         }
     }
-}
-
-async fn read_keys(folder: PathBuf) -> Result<KeyStore, ServerError> {
-    off_workers(move || KeyStore::open_blocking(&folder, SystemTime::now()).map_err(tokens_error)).await
 }

@@ -25,7 +25,7 @@ mod writer;
 
 #[cfg(any(test, feature = "suite"))]
 pub use memory::MemoryStore;
-pub use options::{ObjectCredentials, ObjectOptions};
+pub use options::{ObjectCredentials, ObjectOptions, UPLOAD_MEMORY};
 pub use writer::ObjectWriter;
 
 use std::{

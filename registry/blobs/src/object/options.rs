@@ -18,7 +18,7 @@ use crate::BlobError;
 
 /// Memory for upload bytes unless configured: two parts on their way and one that fills up, of ten uploads at
 /// full speed.
-const MEMORY: usize = 256 << 20;
+pub const UPLOAD_MEMORY: usize = 256 << 20;
 
 /// Time for a connection: three tries of a lost SYN, the second after one second.
 const CONNECT_TIME: Duration = Duration::from_secs(4);
@@ -77,7 +77,14 @@ impl fmt::Debug for ObjectCredentials {
 impl ObjectOptions {
     /// The store at `url`, as the environment says.
     pub fn at(url: Url) -> Self {
-        Self { url, endpoint: None, region: None, credentials: None, allow_http: false, memory: MEMORY }
+        Self {
+            url,
+            endpoint: None,
+            region: None,
+            credentials: None,
+            allow_http: false,
+            memory: UPLOAD_MEMORY,
+        }
     }
 
     pub(super) fn remote(&self) -> Result<Remote, BlobError> {

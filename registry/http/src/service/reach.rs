@@ -77,8 +77,9 @@ impl Server {
         let folder = tempfile::tempdir().expect("a folder");
         let keys = KeyStore::open_blocking(&folder.path().join("keys"), SystemTime::now()).expect("keys");
         let issuer = || Issuer::new("test", "test", Duration::from_secs(300));
-        let verifier = Verifier::new("test", "test", keys.trusted());
-        let tokens = TokenServer::new(issuer(), keys.signing(), verifier, None).expect("a token server");
+        let verifier = Verifier::new("test", "test", keys.ring().trusted());
+        let tokens =
+            TokenServer::new(issuer(), keys.ring().signing(), verifier, None).expect("a token server");
         let metadata = SqliteMetadata::open(&folder.path().join("metadata.sqlite")).expect("a database");
         let blobs = LocalBlobs::in_directory(folder.path().to_owned()).await.expect("a store");
         let registry = Registry::new(metadata, blobs, Limits::default());
@@ -97,7 +98,7 @@ impl Server {
         let identity = registry_auth::Identity::named("root");
         let issued = self
             .issuer
-            .issue_blocking(&self.keys.signing(), &identity, &granted, SystemTime::now())
+            .issue_blocking(&self.keys.ring().signing(), &identity, &granted, SystemTime::now())
             .expect("a token");
         format!("Authorization: Bearer {}\r\n", issued.token().expose())
     }

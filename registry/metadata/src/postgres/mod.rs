@@ -53,7 +53,7 @@ use crate::{MetadataError, RuleRecord, TagRuleRecord, cache::ExactCache};
 
 #[cfg(feature = "suite")]
 pub use cluster::{TestCluster, TestDatabase};
-pub use options::PostgresOptions;
+pub use options::{POSTGRES_CONNECTIONS, PostgresOptions};
 
 /// How long the first connection is tried for: a database that is started at the same time as its replicas takes
 /// some seconds.

@@ -17,7 +17,7 @@ use crate::MetadataError;
 
 /// Connections of one server: each is a process of the database, and a hundred, its default limit, must do for
 /// all replicas. Sixteen transactions at once keep the database's log busy.
-const DEFAULT_CONNECTIONS: usize = 16;
+pub const POSTGRES_CONNECTIONS: usize = 16;
 
 /// Holds about 8,000 ordinary manifests.
 const DEFAULT_CONTENT_CACHE_BYTES: usize = 16 << 20;
@@ -92,7 +92,7 @@ impl PostgresOptions {
         Ok(Self {
             config,
             tls,
-            connections: DEFAULT_CONNECTIONS,
+            connections: POSTGRES_CONNECTIONS,
             content_cache_bytes: DEFAULT_CONTENT_CACHE_BYTES,
             statement_timeout: DEFAULT_STATEMENT_TIMEOUT,
             migrate: true,

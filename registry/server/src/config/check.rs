@@ -87,6 +87,20 @@ impl Config {
                 "collection.lease_seconds must be above zero, and longer than a push takes from its first layer to its manifest",
             );
         }
+        if self.metadata.connections == 0 {
+            return wrong("metadata.connections must be above zero");
+        }
+        if self.blobs.url.is_none()
+            && (self.blobs.endpoint.is_some() || self.blobs.region.is_some() || self.blobs.redirect)
+        {
+            return wrong(
+                "blobs.endpoint, blobs.region and blobs.redirect are about an object store: set blobs.url",
+            );
+        }
+        let object_store = self.blobs.url.iter().chain(&self.blobs.endpoint);
+        if object_store.into_iter().any(|url| !url.username().is_empty() || url.password().is_some()) {
+            return wrong("blobs.url and blobs.endpoint take no login: give it by the environment");
+        }
         if self.external_url.as_ref().is_some_and(|url| !is_origin(url)) {
             return wrong(
                 "external_url must look like https://host:port, without a path and without a login",

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use super::{AuthConfig, CollectionConfig, Config, GitlabConfig, TlsConfig};
+use super::{
+    AuthConfig, BlobsConfig, CollectionConfig, Config, DatabaseUrl, GitlabConfig, MetadataConfig, TlsConfig,
+};
 use crate::ServerError;
 
 const PREFIX: &str = "SLIPWAY_REGISTRY_";
@@ -18,10 +20,20 @@ fn known() -> Vec<(String, Value)> {
         tls: TlsConfig { certificate: path(), key: path(), ..TlsConfig::default() },
         auth: AuthConfig {
             issuer: Some("name".to_owned()),
-            gitlab: GitlabConfig { realm: url, certificates: path() },
+            gitlab: GitlabConfig { realm: url.clone(), certificates: path() },
             ..AuthConfig::default()
         },
         collection: CollectionConfig { untagged_seconds: Some(1), ..CollectionConfig::default() },
+        metadata: MetadataConfig {
+            url: Some(DatabaseUrl::new("postgres://host")),
+            ..MetadataConfig::default()
+        },
+        blobs: BlobsConfig {
+            url: url.clone(),
+            endpoint: url.clone(),
+            region: Some("name".to_owned()),
+            ..BlobsConfig::default()
+        },
         ..Config::default()
     };
     let mut keys = Vec::new();

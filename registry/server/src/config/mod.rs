@@ -44,6 +44,8 @@ pub struct Config {
     pub auth: AuthConfig,
     pub limits: LimitsConfig,
     pub collection: CollectionConfig,
+    pub metadata: MetadataConfig,
+    pub blobs: BlobsConfig,
 }
 
 impl Default for Config {
@@ -57,6 +59,8 @@ impl Default for Config {
             auth: AuthConfig::default(),
             limits: LimitsConfig::default(),
             collection: CollectionConfig::default(),
+            metadata: MetadataConfig::default(),
+            blobs: BlobsConfig::default(),
         }
     }
 }
@@ -126,7 +130,7 @@ impl Config {
             body_idle: Duration::from_secs(self.limits.body_idle_seconds),
             drain: Duration::from_secs(self.limits.drain_seconds),
             trusted_proxies: self.trusted_proxies.clone(),
-            redirects: registry_http::Redirects::default(),
+            redirects: self.blobs.redirects(),
         }
     }
 

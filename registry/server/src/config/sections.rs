@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use registry_auth::{GITLAB_ISSUER, GITLAB_SERVICE};
+use registry_blobs::ObjectOptions;
 use registry_core::Limits;
-use registry_http::HttpSettings;
+use registry_http::{HttpSettings, Redirects};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -140,5 +141,121 @@ impl Default for LimitsConfig {
             body_idle_seconds: http.body_idle.as_secs(),
             drain_seconds: http.drain.as_secs(),
         }
+    }
+}
+
+/// Where the metadata are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetadataConfig {
+    /// A PostgreSQL database, which several replicas may share, such as `postgres://slipway@database/slipway`; the
+    /// password may come from `PGPASSWORD` or a file that `passfile` names. Without it, SQLite in the data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<DatabaseUrl>,
+    /// Most connections to the database at once.
+    pub connections: usize,
+}
+
+impl Default for MetadataConfig {
+    fn default() -> Self {
+        Self { url: None, connections: registry_metadata::POSTGRES_CONNECTIONS }
+    }
+}
+
+/// The URL of a database. It may hold a password, so it is never shown whole.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The URL with its password.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Without login and parameters, of which one may be a password.
+    fn shown(&self) -> String {
+        let address = self.0.split('?').next().unwrap_or_default();
+        match address.split_once("://") {
+            Some((scheme, rest)) => {
+                let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+                format!("{scheme}://{place}")
+            }
+            None => "a URL without a scheme".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.shown())
+    }
+}
+
+/// Where the bytes of blobs are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BlobsConfig {
+    /// An object store, which several replicas may share, such as `s3://bucket/folder`; also `gs://` and `az://`. Its
+    /// credentials come from where the provider's own tools take them, such as `AWS_ACCESS_KEY_ID`. Without it,
+    /// files in the data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+    /// The object store's server, if it is not the provider's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Url>,
+    /// S3's region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Lets the endpoint be plain HTTP.
+    pub allow_http: bool,
+    /// Most bytes of uploads in memory on their way to the object store.
+    pub memory_bytes: usize,
+    /// Sends clients to the object store for a blob's bytes.
+    pub redirect: bool,
+    /// Clients that get the bytes from here all the same: addresses, networks, or beginnings of a `User-Agent`.
+    pub redirect_except: Vec<String>,
+}
+
+impl Default for BlobsConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            endpoint: None,
+            region: None,
+            allow_http: false,
+            memory_bytes: registry_blobs::UPLOAD_MEMORY,
+            redirect: false,
+            redirect_except: Vec::new(),
+        }
+    }
+}
+
+impl BlobsConfig {
+    /// The object store, if there is one.
+    pub(crate) fn options(&self) -> Option<ObjectOptions> {
+        let url = self.url.clone()?;
+        Some(ObjectOptions {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            allow_http: self.allow_http,
+            memory: self.memory_bytes,
+            ..ObjectOptions::at(url)
+        })
+    }
+
+    pub(crate) fn redirects(&self) -> Redirects {
+        let except = self.redirect_except.iter().filter_map(|text| text.parse().ok());
+        Redirects { enabled: self.redirect, except: except.collect() }
     }
 }
