@@ -20,6 +20,7 @@ mod image;
 mod manifests;
 mod oras;
 mod regctl;
+mod replicas;
 mod shutdown;
 mod skopeo;
 mod slow_clients;

@@ -18,7 +18,10 @@ mod image;
 mod login;
 mod mount;
 mod ordinary_user;
+#[path = "../../registry/metadata/src/postgres/cluster.rs"]
+pub mod postgres_cluster;
 mod registry;
+mod replicas;
 pub mod s3_server;
 pub mod signer;
 mod site;
@@ -37,5 +40,6 @@ pub use login::{Login, claims};
 pub use mount::SmallDisk;
 pub use ordinary_user::OrdinaryUser;
 pub use registry::{Options, Registry};
+pub use replicas::Replicas;
 pub use site::{NAME, Scheme, Site};
 pub use tools::{binary, is_root, program, skip, tool};

@@ -36,6 +36,8 @@ pub struct Options {
     pub external_url: Option<String>,
     /// A data folder that outlives the registry; else one of its own.
     pub data: Option<PathBuf>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             port: None,
             external_url: None,
             data: None,
+            environment: Vec::new(),
         }
     }
 }
@@ -176,6 +179,7 @@ fn spawn(folder: &Path, data: &Path, address: SocketAddr, options: &Options) -> 
     if let Some(url) = &options.external_url {
         command.args(["--external-url", url]);
     }
+    command.envs(options.environment.iter().cloned());
     command.args(&options.arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     command.spawn().with_context(|| format!("cannot start {}", binary().display()))
 }

@@ -58,13 +58,42 @@ const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// What was asked for.
+struct Choice {
+    release: bool,
+    /// So many replicas on PostgreSQL and S3; without it one registry on SQLite and files.
+    replicas: Option<usize>,
+}
+
+impl Choice {
+    fn parse(arguments: &[String]) -> Result<Self> {
+        const USAGE: &str =
+            "usage: cargo xtask conformance [--release] [--engine sqlite-files|postgres-s3] [--replicas N]";
+        let (mut release, mut engine, mut replicas) = (false, "sqlite-files", None);
+        let mut arguments = arguments.iter().map(String::as_str);
+        while let Some(argument) = arguments.next() {
+            match argument {
+                "--release" => release = true,
+                "--engine" => engine = arguments.next().context(USAGE)?,
+                "--replicas" => replicas = Some(arguments.next().context(USAGE)?.parse().context(USAGE)?),
+                _ => bail!(USAGE),
+            }
+        }
+        match (engine, replicas) {
+            ("sqlite-files", None) => Ok(Self { release, replicas: None }),
+            ("sqlite-files", Some(_)) => bail!("replicas need --engine postgres-s3"),
+            ("postgres-s3", count) => Ok(Self { release, replicas: Some(count.unwrap_or(1)) }),
+            _ => bail!(USAGE),
+        }
+    }
+}
+
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
-    let release = match arguments {
-        [] => false,
-        [flag] if flag == "--release" => true,
-        _ => bail!("usage: cargo xtask conformance [--release]"),
-    };
+    let Choice { release, replicas } = Choice::parse(arguments)?;
     let binary = shell::build_product(release)?;
+    if replicas.is_some() {
+        shell::run(&mut shell::cargo(&["build", "--package", "slipway-tests", "--bin", "slipway-replicas"]))?;
+    }
     let tools = fixtures::tools()?;
     ensure!(
         tools.join("oci-conformance").exists(),
@@ -75,7 +104,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let mut wrong = Vec::new();
     for setting in SETTINGS {
         println!("\n==> the registry with {} ({})", setting.name, setting.arguments.join(" "));
-        wrong.extend(hold(setting, &binary, &tools, &results.join(setting.name))?);
+        let registry = match replicas {
+            Some(count) => Registry::start_replicas(&binary, &tools, count, setting)?,
+            None => Registry::start(&binary, setting)?,
+        };
+        wrong.extend(hold(setting, &registry, &binary, &tools, &results.join(setting.name))?);
     }
     if wrong.is_empty() {
         println!("\nconformance: 0 failed, 0 unexplained skips; results are in {}", results.display());
@@ -85,15 +118,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// Runs everything on one setting and gives what is wrong.
-fn hold(setting: &Setting, binary: &Path, tools: &Path, results: &Path) -> Result<Vec<String>> {
-    let registry = Registry::start(binary, setting)?;
+fn hold(
+    setting: &Setting,
+    registry: &Registry,
+    binary: &Path,
+    tools: &Path,
+    results: &Path,
+) -> Result<Vec<String>> {
     let mut command = Command::new(binary);
     command.args(["conformance", "--output", "json", "--version", "all", "--registry", &registry.url]);
     command.arg("--results").arg(results).env("SLIPWAY_TOOLS", tools);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     if setting.tokens {
         command.args(["--username", "admin", "--password-stdin"]);
-        command.stdin(fs::File::open(registry.data().join("admin-password"))?);
+        command.stdin(fs::File::open(registry.password_file())?);
     }
     let output = command.spawn()?.wait_with_output()?;
     let report: Value = serde_json::from_slice(&output.stdout)
@@ -168,8 +206,45 @@ impl Registry {
         }
     }
 
+    /// Replicas on PostgreSQL and an S3 server behind a balancer. They end when their input does.
+    fn start_replicas(binary: &Path, tools: &Path, count: usize, setting: &Setting) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!(
+            "slipway-conformance-{}-{}-replicas",
+            std::process::id(),
+            setting.name
+        ));
+        fs::create_dir_all(folder.join("data"))?;
+        let program = shell::target_directory(false)?.join("slipway-replicas");
+        let mut command = Command::new(program);
+        command.arg(count.to_string()).args(setting.arguments);
+        command.env("SLIPWAY_BINARY", binary).env("SLIPWAY_TOOLS", tools);
+        // A file: what it says at its end must find room.
+        let said = folder.join("said");
+        command.stdin(Stdio::piped()).stdout(fs::File::create(&said)?);
+        let mut registry = Self { child: command.spawn()?, folder, url: String::new() };
+        let until = Instant::now() + START_TIME;
+        let password = loop {
+            ensure!(registry.child.try_wait()?.is_none(), "the replicas do not start");
+            let text = fs::read_to_string(&said)?;
+            if let [url, password, ..] = text.split('\n').collect::<Vec<_>>()[..]
+                && text.matches('\n').count() >= 2
+            {
+                url.clone_into(&mut registry.url);
+                break password.to_owned();
+            }
+            ensure!(Instant::now() < until, "the replicas do not start");
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        fs::write(registry.password_file(), password)?;
+        Ok(registry)
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    fn password_file(&self) -> PathBuf {
+        self.data().join("admin-password")
     }
 }
 
@@ -194,7 +269,10 @@ fn lives(url: &str) -> bool {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // What reads its input ends with it and takes along what it started.
+        if self.child.stdin.take().is_none() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }

@@ -22,6 +22,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("containerd", "/usr/bin/containerd"),
     ("runc", "/usr/sbin/runc"),
     ("nginx-light", "/usr/sbin/nginx"),
+    ("postgresql", "/usr/bin/pg_ctlcluster"),
     ("busybox-static", "/bin/busybox"),
     ("xz-utils", "/usr/bin/xz"),
     ("bzip2", "/usr/bin/bzip2"),

@@ -21,7 +21,8 @@ cargo xtask VERB
   test                        installs what the tests need, then check, all tests, conformance, a short crash
                               run, the benchmarks at smoke size and the demo
   test --quick                the tests of the workspace only
-  conformance [--release]     the official distribution suite (1.1 and dev) and our own checks on our registry
+  conformance [--release] [--engine postgres-s3 [--replicas N]]
+                              the official distribution suite (1.1 and dev) and our own checks on our registry
   crash [--rounds N]          kills the server at random moments and looks for what was lost
   bench NAME [--smoke]        a benchmark beside its rivals: registry; docs/benchmarks.md has its options
   fuzz [TARGET] [--minutes N] fuzzes the parsers that meet the network, ten minutes each

@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     check::run()?;
     workspace_tests()?;
     conformance::run(&[])?;
+    conformance::run(&["--engine", "postgres-s3", "--replicas", "3"].map(str::to_owned))?;
     crash::run(&["--rounds".to_owned(), CRASH_ROUNDS.to_owned()])?;
     bench::run(&["registry".to_owned(), "--smoke".to_owned()])?;
     let product = shell::build_product(false)?;
