@@ -199,14 +199,17 @@ impl<M: Metadata> Retention<M> {
             |tag: &registry_types::Tag| tag_rules.of(repository, tag).next().map(|rule| rule.to_string());
         let mut deciding = Deciding::new(&rules, held);
         let mut after = None;
-        while let Some(page) = self.page(repository, after.take()).await? {
-            page.0.iter().for_each(|tag| deciding.note(tag));
-            after = page.1;
+        let mut known = false;
+        while let Some((tags, next)) = self.page(repository, after.take()).await? {
+            known = true;
+            tags.iter().for_each(|tag| deciding.note(tag));
+            after = next;
             if after.is_none() {
                 break;
             }
         }
-        run.repositories += 1;
+        // The path of a prefix need not be a repository.
+        run.repositories += u64::from(known);
         let (now, mut in_batch) = (OffsetDateTime::now_utc(), 0);
         while let Some((tags, next)) = self.page(repository, after.take()).await? {
             for tag in tags {
