@@ -27,7 +27,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     /// Asks for an upload, or for the next request of `session`, that says it brings `announced` bytes.
     ///
     /// # Errors
-    /// [`CoreError::LayerTooLarge`] and [`CoreError::QuotaExceeded`]; nothing of the session was changed.
+    /// [`CoreError::BlobTooLong`] and [`CoreError::QuotaExceeded`]; nothing of the session was changed.
     pub async fn admit(
         &self,
         grant: &Grant<Push>,
@@ -43,8 +43,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             Some(id) => self.upload_status(grant, id).await?.length,
             None => 0,
         };
-        let of_layer =
-            largest.map(|limit| (limit.saturating_sub(before), CoreError::LayerTooLarge { limit }));
+        let of_layer = largest.map(|limit| (limit.saturating_sub(before), CoreError::BlobTooLong { limit }));
         let of_quota = match room {
             Some(room) => {
                 Some((room.saturating_sub(before), self.quota_refusal(grant.repository(), room).await?))
@@ -117,7 +116,7 @@ mod tests {
         let body: UploadBody = Box::pin(futures_util::stream::iter(
             chunks.iter().map(|chunk| Ok(Bytes::from_static(chunk))).collect::<Vec<_>>(),
         ));
-        let allowed = allowed.map(|bytes| (bytes, CoreError::LayerTooLarge { limit: 5 }));
+        let allowed = allowed.map(|bytes| (bytes, CoreError::BlobTooLong { limit: 5 }));
         let mut body = Admission { allowed }.bound(body);
         let mut length = 0;
         while let Some(chunk) = body.next().await {
@@ -139,7 +138,7 @@ mod tests {
         let (length, refusal) = read(Some(5), &[b"abc", b"def", b"g"]).await;
         assert_eq!(length, 3);
         assert!(
-            matches!(refusal, Some(BodyError::Refused(error)) if matches!(*error, CoreError::LayerTooLarge { .. }))
+            matches!(refusal, Some(BodyError::Refused(error)) if matches!(*error, CoreError::BlobTooLong { .. }))
         );
     }
 }

@@ -32,7 +32,7 @@ pub enum CoreError {
     MissingBlobs { missing: Vec<Digest> },
     #[error("the manifest is larger than {limit} bytes")]
     ManifestTooLarge { limit: usize },
-    #[error("the blob is longer than {limit} bytes")]
+    #[error("the blob is longer than {limit} bytes, the most that is taken here")]
     BlobTooLong { limit: u64 },
     /// A tag rule is for others.
     #[error("the tag {tag} of {repository} is protected: {rule}, who alone may {action} it")]
@@ -45,8 +45,6 @@ pub enum CoreError {
          have the quota raised"
     )]
     QuotaExceeded { prefix: PathPrefix, limit: u64, used: u64 },
-    #[error("the layer is larger than {limit} bytes, the most that this registry takes")]
-    LayerTooLarge { limit: u64 },
     #[error("the request's body did not arrive whole: {reason}")]
     BodyCut { reason: String },
     #[error("the disk is full; nothing of this request was acknowledged")]

@@ -119,7 +119,9 @@ pub fn decide<'t>(
     now: OffsetDateTime,
 ) -> Vec<(&'t TagRecord, RetentionVerdict)> {
     let mut deciding = Deciding::new(rules, held);
-    tags.iter().for_each(|tag| deciding.note(tag));
+    for tag in tags {
+        deciding.note(tag);
+    }
     tags.iter().map(|tag| (tag, deciding.verdict(tag, now))).collect()
 }
 

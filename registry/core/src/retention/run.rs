@@ -202,7 +202,9 @@ impl<M: Metadata> Retention<M> {
         let mut known = false;
         while let Some((tags, next)) = self.page(repository, after.take()).await? {
             known = true;
-            tags.iter().for_each(|tag| deciding.note(tag));
+            for tag in &tags {
+                deciding.note(tag);
+            }
             after = next;
             if after.is_none() {
                 break;

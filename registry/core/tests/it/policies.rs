@@ -169,13 +169,13 @@ async fn a_layer_above_the_limit_is_refused_or_cut() {
     let (registry, _, folder) = opened(limits).await;
     let by = grant::<Push>("a");
     let refused = registry.admit(&by, None, Some(5)).await.unwrap_err();
-    assert!(matches!(refused, CoreError::LayerTooLarge { limit: 4 }));
+    assert!(matches!(refused, CoreError::BlobTooLong { limit: 4 }));
     let mut bounded = registry.admit(&by, None, None).await.unwrap().bound(body(&[b"abc", b"de"]));
     bounded.next().await.unwrap().unwrap();
     assert!(matches!(bounded.next().await, Some(Err(BodyError::Refused(_)))));
     let bounded = registry.admit(&by, None, None).await.unwrap().bound(body(&[b"abc", b"de"]));
     let refused = registry.push_blob(&by, bounded, Digest::sha256(b"abcde")).await.unwrap_err();
-    assert!(matches!(refused, CoreError::LayerTooLarge { limit: 4 }), "{refused}");
+    assert!(matches!(refused, CoreError::BlobTooLong { limit: 4 }), "{refused}");
     assert_eq!(std::fs::read_dir(folder.path().join("uploads")).unwrap().count(), 0, "its data stays");
     let upload = registry.start_upload(&by, Algorithm::Sha256).await.unwrap();
     let admission = registry.admit(&by, Some(upload.id), Some(4)).await.unwrap();

@@ -7,7 +7,8 @@ use toml::{Table, Value};
 use registry_core::{ByteSize, Text};
 
 use super::{
-    AuthConfig, BlobsConfig, CollectionConfig, Config, DatabaseUrl, GitlabConfig, LimitsConfig, MetadataConfig, TlsConfig,
+    AuthConfig, BlobsConfig, CollectionConfig, Config, DatabaseUrl, GitlabConfig, LimitsConfig,
+    MetadataConfig, TlsConfig,
 };
 use crate::ServerError;
 
