@@ -19,6 +19,7 @@ mod http;
 mod image;
 mod manifests;
 mod oras;
+mod policies;
 mod regctl;
 mod replicas;
 mod shutdown;

@@ -2,11 +2,13 @@
 
 mod builder;
 mod image;
+mod policies;
 mod registry;
 mod units;
 
 pub(crate) use builder::*;
 pub(crate) use image::*;
+pub(crate) use policies::*;
 pub(crate) use registry::*;
 
 use std::path::PathBuf;

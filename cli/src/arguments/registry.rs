@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use registry_types::{AccountName, ActionSet, Digest, PathPattern, Subject};
 
-use super::OutputFormat;
+use super::{Explain, OutputFormat, QuotaCommand, RetentionCommand, TagRuleCommand};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RegistryCommand {
@@ -33,6 +33,21 @@ The log's level is SLIPWAY_LOG, for example SLIPWAY_LOG=debug.")]
     /// Look at garbage collection, which a running registry does all the time
     #[command(subcommand)]
     Gc(GcCommand),
+    /// Manage protected and immutable tags
+    #[command(subcommand, name = "tag-rule")]
+    TagRule(TagRuleCommand),
+    /// Manage limits for the bytes under a path
+    #[command(subcommand)]
+    Quota(QuotaCommand),
+    /// Manage the policies by which tags are removed
+    #[command(subcommand)]
+    Retention(RetentionCommand),
+    /// Show whether somebody may do something, and every rule that has a say
+    #[command(after_help = "\
+Examples:
+  slipway registry explain ci push team/app:v1.2
+  slipway registry explain anonymous pull public/base --output json")]
+    Explain(Explain),
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,8 @@
 
 mod accounts;
 mod collection;
+mod policies;
+mod retention;
 mod rules;
 mod serve;
 
@@ -24,6 +26,10 @@ pub(crate) fn run(command: RegistryCommand) -> Result<(), Failure> {
                 rules::rotate_key(&data, leaked).await
             }
             RegistryCommand::Gc(command) => collection::run(command).await,
+            RegistryCommand::TagRule(command) => policies::tag_rule(command).await,
+            RegistryCommand::Quota(command) => policies::quota(command).await,
+            RegistryCommand::Retention(command) => retention::run(command).await,
+            RegistryCommand::Explain(question) => policies::explain(question).await,
         }
     })
 }

@@ -2,7 +2,9 @@
 
 use registry_blobs::BlobError;
 use registry_metadata::MetadataError;
-use registry_types::{Digest, ParseError, Reference, RepositoryName, UploadId};
+use registry_types::{Action, Digest, ParseError, PathPrefix, Reference, RepositoryName, Tag, UploadId};
+
+use crate::BodyError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
@@ -30,8 +32,19 @@ pub enum CoreError {
     MissingBlobs { missing: Vec<Digest> },
     #[error("the manifest is larger than {limit} bytes")]
     ManifestTooLarge { limit: usize },
-    #[error("the blob is longer than {limit} bytes")]
+    #[error("the blob is longer than {limit} bytes, the most that is taken here")]
     BlobTooLong { limit: u64 },
+    /// A tag rule is for others.
+    #[error("the tag {tag} of {repository} is protected: {rule}, who alone may {action} it")]
+    TagProtected { repository: RepositoryName, tag: Tag, action: Action, rule: String },
+    /// The tag stays on what it names.
+    #[error("the tag {tag} of {repository} is immutable: {rule}; {}", way_out(*.action))]
+    TagImmutable { repository: RepositoryName, tag: Tag, action: Action, rule: String },
+    #[error(
+        "the quota of {limit} bytes for {prefix} has no room for this: {used} bytes are used; delete something or \
+         have the quota raised"
+    )]
+    QuotaExceeded { prefix: PathPrefix, limit: u64, used: u64 },
     #[error("the request's body did not arrive whole: {reason}")]
     BodyCut { reason: String },
     #[error("the disk is full; nothing of this request was acknowledged")]
@@ -40,6 +53,22 @@ pub enum CoreError {
     Unavailable { reason: String },
     #[error("internal error: {reason}")]
     Internal { reason: String },
+}
+
+fn way_out(action: Action) -> &'static str {
+    match action {
+        Action::Delete => "it cannot be deleted",
+        Action::Pull | Action::Push => "push under another tag",
+    }
+}
+
+impl From<BodyError> for CoreError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Cut(reason) => Self::BodyCut { reason },
+            BodyError::Refused(refusal) => *refusal,
+        }
+    }
 }
 
 impl From<BlobError> for CoreError {
@@ -61,6 +90,9 @@ impl From<MetadataError> for CoreError {
     fn from(error: MetadataError) -> Self {
         match error {
             MetadataError::MissingBlobs { missing } => Self::MissingBlobs { missing },
+            MetadataError::QuotaExceeded { prefix, limit, used } => {
+                Self::QuotaExceeded { prefix, limit, used }
+            }
             MetadataError::Full => Self::Full,
             MetadataError::UploadLost { id } => Self::UploadUnknown { id },
             MetadataError::Unavailable { reason } => Self::Unavailable { reason },

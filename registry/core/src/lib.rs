@@ -5,33 +5,50 @@
 //! then the answer. No HTTP here.
 
 mod accounts;
+mod admission;
 mod collection;
 mod digest_locks;
 mod discovery;
 mod error;
+mod explain;
 mod manifests;
 mod pull;
+mod pull_times;
 mod push;
+mod quantities;
 mod recovery;
+mod retention;
 mod sessions;
 mod slots;
 mod sweep;
+mod tag_guard;
+mod tag_rules;
+mod text;
 mod upload_body;
 mod uploads;
 
+pub use admission::Admission;
 pub use collection::CollectionRound;
 pub use discovery::{LARGEST_PAGE, PageQuery};
 pub use error::CoreError;
+pub use explain::{Explained, Question, Ruling};
 pub use manifests::{ManifestPush, PushedManifest};
 pub use pull::BlobContent;
+pub use quantities::{Age, ByteSize};
 pub use recovery::Recovered;
+pub use retention::*;
 pub use sweep::Sweeper;
+pub use tag_rules::*;
+pub use text::{Text, TextError, as_text};
 pub use upload_body::{BodyError, UploadBody};
 pub use uploads::{Mounted, UploadStatus};
 
+use std::sync::Arc;
+
 use digest_locks::DigestLocks;
+use pull_times::PullTimes;
 use registry_blobs::BlobStore;
-use registry_metadata::{Change, CollectPolicy, LEASE, Metadata};
+use registry_metadata::{Change, CollectPolicy, LEASE, Metadata, TagRule};
 use sessions::SessionLocks;
 use tokio_util::task::TaskTracker;
 
@@ -42,12 +59,31 @@ pub struct Limits {
     pub manifest_bytes: usize,
     /// Takes image manifests whose blobs are missing, for mirrors that fill up later.
     pub sparse_manifests: bool,
+    /// Largest blob, in bytes; `None`: any.
+    pub layer_bytes: Option<u64>,
+    /// Nothing is written: pulls go on.
+    pub read_only: bool,
     /// An upload session that nobody touched for this long is removed.
     pub upload_idle: std::time::Duration,
     /// What was pushed, mounted or asked for stays for so long though nothing refers to it.
     pub lease: std::time::Duration,
     /// What else collection takes.
     pub collection: CollectPolicy,
+    /// Tag rules that hold beside those of the store.
+    pub tag_rules: Arc<[TagRule]>,
+    pub authority: Authority,
+}
+
+/// Whose names the callers have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Authority {
+    /// Nobody's: every caller may do everything.
+    Nobody,
+    /// Those of the registry's own accounts.
+    #[default]
+    Accounts,
+    /// Those of a GitLab, which may be those of accounts and mean others.
+    Gitlab,
 }
 
 /// 4 MiB, the least that the distribution specification lets clients count on.
@@ -60,9 +96,13 @@ impl Default for Limits {
         Self {
             manifest_bytes: MANIFEST_BYTES,
             sparse_manifests: false,
+            layer_bytes: None,
+            read_only: false,
             upload_idle: UPLOAD_IDLE,
             lease: LEASE,
             collection: CollectPolicy::default(),
+            tag_rules: Arc::default(),
+            authority: Authority::default(),
         }
     }
 }
@@ -75,14 +115,16 @@ pub struct Registry<M, B> {
     limits: Limits,
     sessions: SessionLocks,
     digests: DigestLocks,
+    pulls: PullTimes,
     /// Uploads whose client went away are finished to their last durable byte; shutdown waits for them here.
     running: TaskTracker,
 }
 
 impl<M: Metadata, B: BlobStore> Registry<M, B> {
     pub fn new(metadata: M, blobs: B, limits: Limits) -> Self {
-        let (sessions, digests) = (SessionLocks::default(), DigestLocks::default());
-        Self { metadata, blobs, limits, sessions, digests, running: TaskTracker::new() }
+        let (sessions, digests, pulls) =
+            (SessionLocks::default(), DigestLocks::default(), PullTimes::default());
+        Self { metadata, blobs, limits, sessions, digests, pulls, running: TaskTracker::new() }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -104,5 +146,6 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     pub async fn drain(&self) {
         self.running.close();
         self.running.wait().await;
+        self.record_pulls().await;
     }
 }

@@ -33,7 +33,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     ///
     /// # Errors
     /// [`CoreError::DigestMismatch`] when pushed under a digest that is not its own, [`CoreError::MissingBlobs`]
-    /// when parts are not in the repository, [`CoreError::ManifestInvalid`] when it is not what its type says.
+    /// when parts are not in the repository, [`CoreError::ManifestInvalid`] when it is not what its type says,
+    /// [`CoreError::TagProtected`] and [`CoreError::TagImmutable`] when a rule holds one of the tags.
     pub async fn push_manifest(
         &self,
         grant: &Grant<Push>,
@@ -55,8 +56,10 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         tags.sort();
         tags.dedup();
         let view = ManifestView::parse(&push.bytes, push.media_type.as_ref())?;
+        let immutable_tags = self.admit_tags(grant, &tags).await?;
         let subject = view.subject.as_ref().map(|subject| subject.digest);
-        self.metadata
+        let stored = self
+            .metadata
             .put_manifest(
                 NewManifest {
                     repository: grant.repository().clone(),
@@ -64,22 +67,27 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
                     bytes: push.bytes,
                     view,
                     tags: tags.clone(),
-                    immutable_tags: Vec::new(),
+                    immutable_tags,
                     allow_missing_blobs: self.limits.sparse_manifests,
                 },
                 self.change(),
             )
-            .await?;
+            .await;
+        self.name_rule(grant, stored).await?;
         Ok(PushedManifest { digest, subject, tags })
     }
 
     /// Removes a tag, which leaves its manifest, or a manifest, which takes its tags along.
+    ///
+    /// # Errors
+    /// [`CoreError::TagProtected`] and [`CoreError::TagImmutable`] when a rule holds one of those tags.
     pub async fn delete_manifest(
         &self,
         grant: &Grant<Delete>,
         reference: &Reference,
     ) -> Result<(), CoreError> {
         let repository = grant.repository();
+        self.admit_deletion(grant, reference).await?;
         let removed = match reference {
             Reference::Tag(tag) => self.metadata.delete_tag(repository, tag, self.change()).await?,
             Reference::Digest(digest) => {

@@ -14,8 +14,14 @@ use crate::{
 
 /// Why a request's body ended early.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct BodyError(pub String);
+pub enum BodyError {
+    /// It did not arrive whole, for this reason.
+    #[error("{0}")]
+    Cut(String),
+    /// No more of it is wanted.
+    #[error(transparent)]
+    Refused(Box<CoreError>),
+}
 
 /// A request's body.
 pub type UploadBody = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
@@ -63,7 +69,7 @@ impl<'a> Chunks<'a> {
             let whole = self.received == 0 || self.told.is_none_or(|told| told == self.received);
             return if whole { Ok(None) } else { Err(CoreError::WrongLength) };
         };
-        let chunk = chunk.map_err(|error| CoreError::BodyCut { reason: error.to_string() })?;
+        let chunk = chunk?;
         self.received = self.received.saturating_add(chunk.len() as u64);
         if self.told.is_some_and(|told| self.received > told) {
             return Err(CoreError::WrongLength);

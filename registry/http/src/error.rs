@@ -98,7 +98,18 @@ impl From<CoreError> for HttpError {
             CoreError::MissingBlobs { missing } => plain(StatusCode::NOT_FOUND, Code::ManifestBlobUnknown)
                 .with_detail(json!({ "missing": missing })),
             CoreError::ManifestTooLarge { .. } => plain(StatusCode::PAYLOAD_TOO_LARGE, Code::ManifestInvalid),
-            CoreError::BlobTooLong { .. } => plain(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid),
+            // GitLab's registry names these so; its clients look there.
+            CoreError::TagProtected { tag, .. } => plain(StatusCode::FORBIDDEN, Code::Denied)
+                .with_detail(json!({ "reason": "PROTECTED_TAG", "tag": tag })),
+            CoreError::TagImmutable { tag, .. } => plain(StatusCode::FORBIDDEN, Code::Denied)
+                .with_detail(json!({ "reason": "IMMUTABLE_TAG", "tag": tag })),
+            CoreError::QuotaExceeded { prefix, limit, used } => {
+                let detail = json!({ "reason": "QUOTA_EXCEEDED", "prefix": prefix.to_string(), "limit": limit, "used": used });
+                plain(StatusCode::FORBIDDEN, Code::Denied).with_detail(detail)
+            }
+            CoreError::BlobTooLong { limit } => {
+                plain(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid).with_detail(json!({ "limit": limit }))
+            }
             CoreError::BodyCut { .. } => plain(StatusCode::BAD_REQUEST, Code::BlobUploadInvalid),
             CoreError::Full => plain(StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable),
             CoreError::Unavailable { reason } => Self {

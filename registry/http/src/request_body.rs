@@ -36,16 +36,16 @@ where
             let frame = match tokio::time::timeout(idle, body.frame()).await {
                 Err(_) => {
                     let reason = format!("no byte came for {} seconds", idle.as_secs());
-                    return Some((Err(BodyError(reason)), None));
+                    return Some((Err(BodyError::Cut(reason)), None));
                 }
                 Ok(None) => return None,
-                Ok(Some(Err(error))) => return Some((Err(BodyError(error.to_string())), None)),
+                Ok(Some(Err(error))) => return Some((Err(BodyError::Cut(error.to_string())), None)),
                 Ok(Some(Ok(frame))) => frame,
             };
             // Trailers carry nothing for a registry.
             let Ok(chunk) = frame.into_data() else { continue };
             if let Err(slow) = pace.note(started.elapsed(), chunk.len()) {
-                return Some((Err(BodyError(slow.to_string())), None));
+                return Some((Err(BodyError::Cut(slow.to_string())), None));
             }
             return Some((Ok(chunk), Some((body, pace))));
         }

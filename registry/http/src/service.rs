@@ -132,8 +132,11 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         access: &Access,
     ) -> Answer {
         use handlers::{base, blobs, discovery, manifests, uploads};
+        if self.registry.limits().read_only && !reads(&parts.method) {
+            return Err(read_only(route).into());
+        }
         let (registry, idle, headers) = (&self.registry, self.body_idle, &parts.headers);
-        let get = parts.method == Method::GET || parts.method == Method::HEAD;
+        let get = reads(&parts.method);
         match (route, &parts.method) {
             (Route::Base, _) => base::version(access),
             (Route::Catalog, _) => discovery::catalog(registry, access, query).await,
@@ -157,7 +160,8 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
             }
             (Route::Blob(name, digest), _) => blobs::delete(registry, access, (name, digest)).await,
             (Route::Uploads(name), _) => {
-                uploads::start(registry, (&self.authenticator, access), query, body, idle, name).await
+                uploads::start(registry, (&self.authenticator, access), (query, headers), body, idle, name)
+                    .await
             }
             (Route::Upload(name, id), &Method::PATCH) => {
                 uploads::append(registry, access, headers, body, idle, (name, *id)).await
@@ -207,6 +211,19 @@ impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
         response.headers_mut().insert(X_REQUEST_ID, caller.id.header());
         log.follow(response)
     }
+}
+
+fn reads(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
+}
+
+/// Docker tries a 503 again and again and takes this for what it is.
+fn read_only(route: &Route) -> HttpError {
+    let reading: Vec<&str> =
+        route.methods().iter().filter(|method| reads(method)).map(Method::as_str).collect();
+    let message = "the registry is read-only at the moment: nothing can be pushed or deleted, pulls go on";
+    HttpError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
+        .with_header(header::ALLOW, &reading.join(", "))
 }
 
 fn not_found() -> HttpError {

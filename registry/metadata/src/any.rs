@@ -54,6 +54,8 @@ delegate! { ManifestMetadata {
     manifest(repository: &RepositoryName, reference: &Reference) -> Option<Arc<ManifestRecord>>;
     put_manifest(manifest: NewManifest, change: Change) -> ();
     delete_tag(repository: &RepositoryName, tag: &Tag, change: Change) -> bool;
+    delete_tag_unchanged(repository: &RepositoryName, listed: &TagRecord, change: Change) -> bool;
+    tags_of(repository: &RepositoryName, digest: &Digest) -> Vec<Tag>;
     delete_manifest(repository: &RepositoryName, digest: &Digest, change: Change) -> bool;
     renew_manifest(repository: &RepositoryName, digest: &Digest, until: OffsetDateTime) -> bool;
     referrers(repository: &RepositoryName, subject: &Digest, artifact_type: Option<&MediaType>, page: &ReferrersRequest) -> Page<Referrer>;

@@ -1,6 +1,8 @@
 //! Accounts, rules and keys of a data folder, beside a running server: what is changed here holds for the next
 //! request there.
 
+mod policies;
+
 use std::{path::Path, time::Duration};
 
 use registry_auth::Secret;
@@ -13,6 +15,8 @@ use registry_metadata::{
 use registry_types::{AccessRule, AccountKind, AccountName, Digest};
 use time::OffsetDateTime;
 
+pub use self::policies::ListedQuota;
+pub(crate) use self::policies::{adopt, retention};
 use crate::{
     Config, DataFolder, ServerError,
     keys::KeyPlace,

@@ -20,6 +20,8 @@ pub enum ServerError {
     Metadata(#[from] registry_metadata::MetadataError),
     #[error(transparent)]
     Blobs(#[from] registry_blobs::BlobError),
+    #[error(transparent)]
+    Policies(#[from] registry_core::CoreError),
     #[error("cannot set up TLS: {0}")]
     Tls(String),
     #[error("cannot collect garbage: {0}")]

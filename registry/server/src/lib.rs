@@ -10,15 +10,18 @@ mod keys;
 mod run;
 mod stores;
 
-pub use administration::{Administration, NewAccount};
+pub use administration::{Administration, ListedQuota, NewAccount};
 pub use authority::{SelfSigned, client_instructions};
-pub use config::{AuthMode, Config, Overrides};
+pub use config::{AuthMode, Config, Overrides, QuotaConfig, RetentionConfig};
 pub use data::DataFolder;
 pub use error::ServerError;
 pub use registry_auth::Secret;
-pub use registry_core::CollectionRound;
+pub use registry_core::{
+    Age, ByteSize, CollectionRound, Explained, NewestOf, PolicyOrigin, Question, RetentionDecision,
+    RetentionPolicy, RetentionRule, RetentionRun, Ruling, RunMode, Schedule, StoredPolicy, TagRuleForm, Text,
+};
 pub use registry_metadata::{
     Candidate, Chain, CollectionStatus, Decision, DryRun, Explanation, KeepReason, KindCounts, RemovalReason,
-    Verdict,
+    TagEffect, TagRule, Verdict,
 };
 pub use run::Server;

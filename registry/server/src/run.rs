@@ -10,7 +10,7 @@ use std::{
 
 use registry_auth::{GitLab, GitLabConfig, Issuer, Logins, Secret, Verifier};
 use registry_blobs::AnyBlobs;
-use registry_core::{Recovered, Registry};
+use registry_core::{Recovered, Registry, Retention};
 use registry_http::{Authenticator, ListenerTls, TokenServer};
 use registry_io::DirectoryLock;
 use registry_metadata::{AccountMetadata, AccountRecord, AnyMetadata, MetadataError};
@@ -21,7 +21,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    AuthMode, Config, DataFolder, SelfSigned, ServerError,
+    AuthMode, Config, DataFolder, SelfSigned, ServerError, administration,
     authority::certificate_names,
     data::write_private_blocking,
     keys::KeyPlace,
@@ -37,6 +37,7 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     registry: Registry<AnyMetadata, AnyBlobs>,
+    retention: Retention<AnyMetadata>,
     authenticator: Authenticator,
     tokens: Option<(TokenServer, KeyPlace)>,
     tls: Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>,
@@ -85,11 +86,14 @@ impl Server {
         let listen = |source| ServerError::Listen { address: config.listen.to_string(), source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        administration::adopt(&metadata, &config).await?;
+        let retention = administration::retention(&metadata, &config);
         let registry = Registry::new(metadata, blobs, config.limits());
         Ok(Self {
             listener,
             address,
             registry,
+            retention,
             authenticator,
             tokens,
             tls,
@@ -130,6 +134,7 @@ impl Server {
             Err(error) => tracing::error!(%error, "cannot bring the uploads of an earlier run in order"),
         }
         let (sweeper, collector) = (self.registry.clone(), self.registry.clone());
+        let (pulls, retention) = (self.registry.clone(), self.retention);
         let watched = (self.tokens, self.tls);
         let listener_tls = watched.1.as_ref().map(|(sender, _)| ListenerTls {
             config: sender.subscribe(),
@@ -139,6 +144,10 @@ impl Server {
         keep("removing unfinished uploads", &housekeeping, &stop, async move { sweeper.keep_swept().await });
         keep("collecting garbage", &housekeeping, &stop, async move { collector.keep_collected().await });
         keep("watching keys and certificates", &housekeeping, &stop, keep_reloading(watched));
+        if !self.config.limits.read_only {
+            keep("dating pulls", &housekeeping, &stop, async move { pulls.keep_pulls_recorded().await });
+            keep("retention", &housekeeping, &stop, async move { retention.keep_running().await });
+        }
         housekeeping.close();
         if let Some(warning) = self.config.guessed_realm() {
             tracing::warn!("{warning}");

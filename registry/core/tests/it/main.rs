@@ -4,7 +4,9 @@
 
 mod collection;
 mod failures;
+mod policies;
 mod replicas;
+mod retention;
 
 use std::time::Duration;
 
@@ -43,7 +45,7 @@ fn body(chunks: &[&[u8]]) -> UploadBody {
 /// A body whose connection is cut behind `content`.
 fn cut_body(content: &[u8]) -> UploadBody {
     let chunks =
-        vec![Ok(Bytes::copy_from_slice(content)), Err(BodyError("the connection was cut".to_owned()))];
+        vec![Ok(Bytes::copy_from_slice(content)), Err(BodyError::Cut("the connection was cut".to_owned()))];
     Box::pin(stream::iter(chunks))
 }
 

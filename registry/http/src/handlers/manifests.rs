@@ -44,6 +44,9 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
     }
     let status =
         if not_modified(headers, &record.digest) { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    if !head {
+        registry.note_pull(&grant, &record.digest);
+    }
     let reply = Reply::new(status).digest(&record.digest).header(header::ETAG, entity_tag(&record.digest));
     if status == StatusCode::NOT_MODIFIED {
         return Ok(reply.done());

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) async fn start<M: Metadata, B: BlobStore>(
     registry: &Registry<M, B>,
     (authenticator, access): (&Authenticator, &Access),
-    query: &Query,
+    (query, headers): (&Query, &HeaderMap),
     body: IncomingBody,
     idle: Duration,
     repository: &RepositoryName,
@@ -58,9 +58,11 @@ pub(crate) async fn start<M: Metadata, B: BlobStore>(
         });
     }
     if let Some(digest) = digest_parameter(query, "digest")? {
-        registry.push_blob(&grant, upload_stream(body, idle), digest).await?;
+        let admission = registry.admit(&grant, None, content_length(headers)).await?;
+        registry.push_blob(&grant, admission.bound(upload_stream(body, idle)), digest).await?;
         return Ok(created(repository, &digest));
     }
+    registry.admit(&grant, None, None).await?;
     let algorithm = parsed(query.get("digest-algorithm"), |error| invalid(ErrorCode::DigestInvalid, &error))?;
     let status = registry.start_upload(&grant, algorithm.unwrap_or(Algorithm::Sha256)).await?;
     Ok(accepted(repository, StatusCode::ACCEPTED, status))
@@ -87,7 +89,8 @@ pub(crate) async fn append<M: Metadata, B: BlobStore>(
 ) -> Answer {
     let grant = access.grant::<Push>(repository)?;
     let range = content_range(headers)?;
-    let appended = registry.append(&grant, id, range, upload_stream(body, idle)).await;
+    let admission = registry.admit(&grant, Some(id), content_length(headers)).await?;
+    let appended = registry.append(&grant, id, range, admission.bound(upload_stream(body, idle))).await;
     let status = appended.map_err(|error| with_location(error, repository))?;
     Ok(accepted(repository, StatusCode::ACCEPTED, status))
 }
@@ -109,7 +112,9 @@ pub(crate) async fn complete<M: Metadata, B: BlobStore>(
         )
     })?;
     let range = content_range(headers)?;
-    let completed = registry.complete(&grant, id, range, upload_stream(body, idle), digest).await;
+    let admission = registry.admit(&grant, Some(id), content_length(headers)).await?;
+    let body = admission.bound(upload_stream(body, idle));
+    let completed = registry.complete(&grant, id, range, body, digest).await;
     completed.map_err(|error| with_location(error, repository))?;
     Ok(created(repository, &digest))
 }

@@ -10,7 +10,7 @@ use super::{
     columns::TimeColumn,
     connection::Connection,
     error::{Failure, unavailable},
-    events, manifests, referrers, repositories, uploads,
+    events, manifests, referrers, repositories, tags, uploads,
 };
 use crate::{
     AccountMetadata, AccountRecord, BlobMetadata, BlobRecord, Change, HealthMetadata, ListingMetadata,
@@ -128,6 +128,24 @@ impl ManifestMetadata for PostgresMetadata {
             tell_removal(&at, removed, change).await
         };
         self.inner.attempts.write(delete).await
+    }
+
+    async fn delete_tag_unchanged(
+        &self,
+        repository: &RepositoryName,
+        listed: &TagRecord,
+        change: Change,
+    ) -> Answer<bool> {
+        let change = &change;
+        let delete = |at: Arc<Connection>| async move {
+            let removed = tags::delete_unchanged(&at, repository, listed, change.now).await?;
+            tell_removal(&at, removed, change).await
+        };
+        self.inner.attempts.write(delete).await
+    }
+
+    async fn tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Answer<Vec<Tag>> {
+        self.inner.attempts.repeat(|at| async move { tags::of_manifest(&at, repository, digest).await }).await
     }
 
     async fn delete_manifest(

@@ -39,6 +39,7 @@ mod revisions;
 mod rows;
 mod schema;
 mod secrets;
+mod tags;
 mod tls;
 mod uploads;
 mod verdicts;

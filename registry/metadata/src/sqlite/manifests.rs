@@ -14,7 +14,7 @@ use super::{
     queue::{self, QueueKind},
     repositories,
 };
-use crate::{Change, ManifestRecord, MetadataError, NewManifest};
+use crate::{Change, ManifestRecord, MetadataError, NewManifest, TagRecord};
 
 pub(super) fn find(
     connection: &Connection,
@@ -232,6 +232,42 @@ pub(super) fn delete_tag(
     let Some(manifest) = manifest else { return Ok(false) };
     lost_tag(connection, repository, manifest, now)?;
     Ok(true)
+}
+
+/// [`delete_tag`] if the tag stands as it was listed.
+pub(super) fn delete_tag_unchanged(
+    connection: &Connection,
+    repository: &RepositoryName,
+    listed: &TagRecord,
+    now: OffsetDateTime,
+    changes: &mut Changes,
+) -> Result<bool, MetadataError> {
+    let Some(id) = repositories::find(connection, repository)? else { return Ok(false) };
+    let Some(manifest) = linked_id(connection, id, &listed.digest)? else { return Ok(false) };
+    let unchanged: Option<i64> = connection
+        .prepare_cached(
+            "SELECT 1 FROM tags
+             WHERE repository_id = ?1 AND name = ?2 AND manifest_id = ?3 AND updated_at = ?4",
+        )?
+        .query_row(params![id, listed.tag.as_str(), manifest, TimeColumn(listed.pushed_at)], |row| row.get(0))
+        .optional()?;
+    match unchanged {
+        Some(_) => delete_tag(connection, repository, &listed.tag, now, changes),
+        None => Ok(false),
+    }
+}
+
+/// The tags that name a manifest of a repository.
+pub(super) fn tags_on(
+    connection: &Connection,
+    repository: &RepositoryName,
+    digest: &Digest,
+) -> Result<Vec<Tag>, MetadataError> {
+    let Some(repository) = repositories::find(connection, repository)? else { return Ok(Vec::new()) };
+    let Some(manifest) = linked_id(connection, repository, digest)? else { return Ok(Vec::new()) };
+    let mut tags = tags_of(connection, repository, manifest)?;
+    tags.sort();
+    Ok(tags)
 }
 
 pub(super) fn delete(

@@ -189,6 +189,24 @@ impl ManifestMetadata for SqliteMetadata {
         .await
     }
 
+    async fn delete_tag_unchanged(
+        &self,
+        repository: &RepositoryName,
+        listed: &TagRecord,
+        change: Change,
+    ) -> Answer<bool> {
+        let (repository, listed) = (repository.clone(), listed.clone());
+        self.remove(change, move |connection, now, changes| {
+            manifests::delete_tag_unchanged(connection, &repository, &listed, now, changes)
+        })
+        .await
+    }
+
+    async fn tags_of(&self, repository: &RepositoryName, digest: &Digest) -> Answer<Vec<Tag>> {
+        let (repository, digest) = (repository.clone(), *digest);
+        self.read(move |connection| manifests::tags_on(connection, &repository, &digest)).await
+    }
+
     async fn delete_manifest(
         &self,
         repository: &RepositoryName,

@@ -128,6 +128,34 @@ pub async fn deleting_a_tag_leaves_the_manifest<M: Metadata>(store: M) {
     assert!(is_there(&store, &image).await);
 }
 
+pub async fn a_tag_goes_only_as_it_was_listed<M: Metadata>(store: M) {
+    let (here, there) = (repository("team/app"), repository("team/copy"));
+    let start = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+    let image = linked_image(&store, &here, "app", &["v2", "v1"]).await;
+    let other = linked_image(&store, &here, "other", &["v1"]).await;
+    pushed_image(&store, &there, "app", &["v3"]).await;
+    store.put_manifest(image.clone(), Change::at(start)).await.unwrap();
+    assert_eq!(store.tags_of(&here, &image.digest).await.unwrap(), [tag("v1"), tag("v2")]);
+    assert_eq!(store.tags_of(&here, &other.digest).await.unwrap(), []);
+    assert_eq!(store.tags_of(&repository("team/none"), &image.digest).await.unwrap(), []);
+
+    let listed = store.tag_records(&here, &page(None, 10)).await.unwrap().unwrap().entries;
+    let [first, second] = listed.as_slice() else { panic!("{listed:?}") };
+    let later = |seconds| Change::at(start + time::Duration::seconds(seconds));
+    // Moved, and moved back: the time alone tells.
+    store.put_manifest(other.clone(), later(1)).await.unwrap();
+    assert!(!store.delete_tag_unchanged(&here, first, later(2)).await.unwrap(), "it names other content");
+    let back = NewManifest { tags: vec![tag("v1")], ..image.clone() };
+    store.put_manifest(back, later(3)).await.unwrap();
+    assert!(!store.delete_tag_unchanged(&here, first, later(4)).await.unwrap(), "it was pushed again");
+    assert_eq!(digest_of_tag(&store, &here, "v1").await, Some(image.digest));
+    assert!(!store.delete_tag_unchanged(&repository("team/none"), second, later(4)).await.unwrap());
+    assert!(store.delete_tag_unchanged(&here, second, later(4)).await.unwrap());
+    assert!(!store.delete_tag_unchanged(&here, second, later(4)).await.unwrap());
+    assert_eq!(store.tags_of(&here, &image.digest).await.unwrap(), [tag("v1")]);
+    assert_eq!(digest_of_tag(&store, &here, "v2").await, None);
+}
+
 pub async fn deleting_a_manifest_takes_its_tags_along<M: Metadata>(store: M) {
     let (here, there) = (repository("team/app"), repository("team/copy"));
     let image = pushed_image(&store, &here, "app", &["v1", "v2"]).await;

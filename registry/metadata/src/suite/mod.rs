@@ -132,6 +132,7 @@ macro_rules! metadata_suite {
             manifests: bytes_are_kept_as_sent, a_manifest_without_its_blobs_is_refused_whole,
                 parts_that_need_not_be_here_may_be_missing, sparse_manifests_are_taken_when_allowed,
                 a_tag_moves_and_the_old_manifest_stays, deleting_a_tag_leaves_the_manifest,
+                a_tag_goes_only_as_it_was_listed,
                 deleting_a_manifest_takes_its_tags_along, the_last_push_says_what_bytes_are,
                 pushing_again_changes_nothing_but_the_tags;
             operation: totals_follow_every_change, a_summary_tells_any_difference;

@@ -6,7 +6,7 @@ use registry_types::{Digest, MediaType, Reference, RepositoryName, Tag};
 use time::OffsetDateTime;
 
 use super::Answer;
-use crate::{Change, ManifestRecord, NewManifest, Page, Referrer, ReferrersRequest};
+use crate::{Change, ManifestRecord, NewManifest, Page, Referrer, ReferrersRequest, TagRecord};
 
 pub trait ManifestMetadata: Clone + Send + Sync + 'static {
     fn manifest(
@@ -30,6 +30,21 @@ pub trait ManifestMetadata: Clone + Send + Sync + 'static {
         tag: &Tag,
         change: Change,
     ) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// Removes a tag if it stands as it was listed: on the same manifest, and not pushed again since.
+    fn delete_tag_unchanged(
+        &self,
+        repository: &RepositoryName,
+        listed: &TagRecord,
+        change: Change,
+    ) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// The tags that name the manifest, in byte order; none when the repository does not have it.
+    fn tags_of(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> impl Future<Output = Answer<Vec<Tag>>> + Send;
 
     /// Removes the manifest and every tag on it from the repository; false when there was none.
     fn delete_manifest(

@@ -101,6 +101,7 @@ impl Config {
         if object_store.into_iter().any(|url| !url.username().is_empty() || url.password().is_some()) {
             return wrong("blobs.url and blobs.endpoint take no login: give it by the environment");
         }
+        self.check_policies()?;
         if self.external_url.as_ref().is_some_and(|url| !is_origin(url)) {
             return wrong(
                 "external_url must look like https://host:port, without a path and without a login",

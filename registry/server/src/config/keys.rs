@@ -4,12 +4,18 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
+use registry_core::{ByteSize, Text};
+
 use super::{
-    AuthConfig, BlobsConfig, CollectionConfig, Config, DatabaseUrl, GitlabConfig, MetadataConfig, TlsConfig,
+    AuthConfig, BlobsConfig, CollectionConfig, Config, DatabaseUrl, GitlabConfig, LimitsConfig,
+    MetadataConfig, TlsConfig,
 };
 use crate::ServerError;
 
 const PREFIX: &str = "SLIPWAY_REGISTRY_";
+
+/// Lists of tables, which no variable can hold.
+const TABLES: [&str; 3] = ["tag_rules", "quotas", "retention"];
 
 /// Every key with a value of its type, derived from a configuration in which all optional keys are set.
 fn known() -> Vec<(String, Value)> {
@@ -23,6 +29,7 @@ fn known() -> Vec<(String, Value)> {
             gitlab: GitlabConfig { realm: url.clone(), certificates: path() },
             ..AuthConfig::default()
         },
+        limits: LimitsConfig { layer_bytes: Some(Text(ByteSize(1))), ..LimitsConfig::default() },
         collection: CollectionConfig { untagged_seconds: Some(1), ..CollectionConfig::default() },
         metadata: MetadataConfig {
             url: Some(DatabaseUrl::new("postgres://host")),
@@ -87,6 +94,11 @@ pub(super) fn from_environment(
             let names: Vec<String> = known.iter().map(|(key, _)| variable_of(key)).collect();
             return Err(unknown(&variable, names.iter().map(String::as_str)));
         };
+        if TABLES.contains(&key.as_str()) {
+            return Err(ServerError::Config(format!(
+                "{variable}: {key} can only be set in the configuration file"
+            )));
+        }
         let value = match example {
             Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
             Value::Integer(_) => text.parse().ok().map(Value::Integer),

@@ -4,6 +4,7 @@
 
 mod check;
 mod keys;
+mod policies;
 mod sections;
 
 use std::{
@@ -12,14 +13,14 @@ use std::{
     time::Duration,
 };
 
-use registry_core::Limits;
+use registry_core::{Authority, Limits, TagRuleForm};
 use registry_http::{HttpSettings, IpNetwork};
 use registry_metadata::CollectPolicy;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use url::Url;
 
-pub use self::sections::*;
+pub use self::{policies::*, sections::*};
 use crate::ServerError;
 
 /// The port of GitLab's bundled registry.
@@ -46,6 +47,9 @@ pub struct Config {
     pub collection: CollectionConfig,
     pub metadata: MetadataConfig,
     pub blobs: BlobsConfig,
+    pub tag_rules: Vec<TagRuleForm>,
+    pub quotas: Vec<QuotaConfig>,
+    pub retention: Vec<RetentionConfig>,
 }
 
 impl Default for Config {
@@ -61,6 +65,9 @@ impl Default for Config {
             collection: CollectionConfig::default(),
             metadata: MetadataConfig::default(),
             blobs: BlobsConfig::default(),
+            tag_rules: Vec::new(),
+            quotas: Vec::new(),
+            retention: Vec::new(),
         }
     }
 }
@@ -116,11 +123,20 @@ impl Config {
         Limits {
             manifest_bytes: self.limits.manifest_bytes,
             sparse_manifests: self.limits.sparse_manifests,
+            layer_bytes: self.limits.layer_bytes.as_ref().map(|bytes| bytes.0.0),
+            read_only: self.limits.read_only,
             upload_idle: Duration::from_secs(self.limits.upload_idle_seconds),
             lease: Duration::from_secs(self.collection.lease_seconds),
             collection: CollectPolicy {
                 untagged_after: self.collection.untagged_seconds.map(Duration::from_secs),
                 referrers_with_subject: self.collection.referrers_with_subject,
+            },
+            // Rules that are none were refused when the configuration was read.
+            tag_rules: self.configured_tag_rules().unwrap_or_default().into(),
+            authority: match self.auth.mode {
+                AuthMode::None => Authority::Nobody,
+                AuthMode::Token => Authority::Accounts,
+                AuthMode::Gitlab => Authority::Gitlab,
             },
         }
     }

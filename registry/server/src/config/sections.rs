@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use registry_auth::{GITLAB_ISSUER, GITLAB_SERVICE};
 use registry_blobs::ObjectOptions;
-use registry_core::Limits;
+use registry_core::{ByteSize, Limits, Text};
 use registry_http::{HttpSettings, Redirects};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -74,6 +74,11 @@ pub struct LimitsConfig {
     pub manifest_bytes: usize,
     /// Takes image manifests whose blobs are missing.
     pub sparse_manifests: bool,
+    /// Largest layer, such as `10GiB`; without it any is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer_bytes: Option<Text<ByteSize>>,
+    /// Refuses pushes and deletes; pulls go on.
+    pub read_only: bool,
     /// An upload that nobody touched for this long is removed, in seconds.
     pub upload_idle_seconds: u64,
     /// A request body that is silent for this long is given up, in seconds.
@@ -137,6 +142,8 @@ impl Default for LimitsConfig {
         Self {
             manifest_bytes: limits.manifest_bytes,
             sparse_manifests: limits.sparse_manifests,
+            layer_bytes: None,
+            read_only: limits.read_only,
             upload_idle_seconds: limits.upload_idle.as_secs(),
             body_idle_seconds: http.body_idle.as_secs(),
             drain_seconds: http.drain.as_secs(),

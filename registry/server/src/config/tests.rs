@@ -104,3 +104,61 @@ fn the_printed_configuration_reads_back() {
     let config = load("[auth]\ntoken_seconds = 600", &[], Overrides::default()).unwrap();
     assert_eq!(load(&config.to_toml(), &[], Overrides::default()).unwrap(), config);
 }
+
+const POLICIES: &str = r#"
+[limits]
+layer_bytes = "10GiB"
+read_only = true
+
+[[tag_rules]]
+repositories = "team/**"
+tags = "v*"
+immutable = true
+
+[[tag_rules]]
+repositories = "team/**"
+tags = "release-*"
+protected = ["account:ci"]
+
+[[quotas]]
+prefix = "team"
+bytes = "50GiB"
+
+[[retention]]
+prefix = "*"
+schedule = "daily 03:00"
+[retention.rule]
+keep_newest = 10
+keep_tags = ["latest"]
+"#;
+
+#[test]
+fn policies_are_read_and_printed() {
+    let config = load(POLICIES, &[], Overrides::default()).unwrap();
+    let limits = config.limits();
+    assert_eq!((limits.layer_bytes, limits.read_only, limits.tag_rules.len()), (Some(10 << 30), true, 2));
+    assert_eq!(config.configured_quota(&"team".parse().unwrap()).map(|bytes| bytes.0), Some(50 << 30));
+    assert_eq!(config.configured_retention()[0].rule.keep_newest, Some(10));
+    assert_eq!(load(&config.to_toml(), &[], Overrides::default()).unwrap(), config);
+}
+
+#[test]
+fn a_policy_with_a_slip_is_refused() {
+    for (right, wrong, told) in [
+        ("immutable = true", "imutable = true", "imutable"),
+        ("immutable = true", "immutable = false", "needs either"),
+        ("keep_newest", "keep_latest", "keep_latest"),
+        ("daily 03:00", "daily 3", "not a schedule"),
+        ("50GiB", "50GB", "not a number of bytes"),
+        ("keep_newest = 10\n", "", "remove every tag"),
+        ("10GiB", "0", "layer_bytes"),
+    ] {
+        assert!(POLICIES.contains(right), "{right}");
+        let refused = message(load(&POLICIES.replace(right, wrong), &[], Overrides::default()));
+        assert!(refused.contains(told), "{refused}");
+    }
+    let variable = message(load("", &[("SLIPWAY_REGISTRY_QUOTAS", "team=5")], Overrides::default()));
+    assert!(variable.contains("only be set in the configuration file"), "{variable}");
+    let size = load("", &[("SLIPWAY_REGISTRY_LIMITS_LAYER_BYTES", "1GiB")], Overrides::default()).unwrap();
+    assert_eq!(size.limits().layer_bytes, Some(1 << 30));
+}
