@@ -45,6 +45,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     /// Decides a batch of what is due at `now`, and removes the bytes that no row names any more.
     pub async fn collect(&self, now: OffsetDateTime) -> Result<CollectionRound, CoreError> {
         let collected = self.metadata.collect(&self.limits.collection, now, BATCH).await?;
+        self.tell_collected(&collected.manifests).await;
         let removals = self.metadata.removals(now, REMOVAL_HOLD, REMOVALS).await?;
         let more = collected.examined >= BATCH as u64 || removals.len() >= REMOVALS;
         let mut round = CollectionRound { collected, more, ..CollectionRound::default() };
@@ -54,6 +55,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
                 round.removed_bytes += removal.size;
             }
         }
+        self.collections.add(&round);
         Ok(round)
     }
 

@@ -6,6 +6,8 @@ use registry_types::{Action, Digest, ParseError, PathPrefix, Reference, Reposito
 
 use crate::BodyError;
 
+use crate::statistics;
+
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
     #[error("repository {repository} has no blob {digest}")]
@@ -73,6 +75,15 @@ impl From<BodyError> for CoreError {
 
 impl From<BlobError> for CoreError {
     fn from(error: BlobError) -> Self {
+        if matches!(
+            error,
+            BlobError::Full
+                | BlobError::Io { .. }
+                | BlobError::Missing { .. }
+                | BlobError::Unavailable { .. }
+        ) {
+            statistics::blobs_failed();
+        }
         match error {
             BlobError::DigestMismatch { expected, actual } => Self::DigestMismatch { expected, actual },
             BlobError::UploadLost { id } => Self::UploadUnknown { id },
@@ -88,6 +99,12 @@ impl From<BlobError> for CoreError {
 
 impl From<MetadataError> for CoreError {
     fn from(error: MetadataError) -> Self {
+        if matches!(
+            error,
+            MetadataError::Full | MetadataError::Unavailable { .. } | MetadataError::Damaged { .. }
+        ) {
+            statistics::metadata_failed();
+        }
         match error {
             MetadataError::MissingBlobs { missing } => Self::MissingBlobs { missing },
             MetadataError::QuotaExceeded { prefix, limit, used } => {

@@ -10,6 +10,7 @@ mod collection;
 mod digest_locks;
 mod discovery;
 mod error;
+mod events;
 mod explain;
 mod manifests;
 mod pull;
@@ -20,6 +21,7 @@ mod recovery;
 mod retention;
 mod sessions;
 mod slots;
+mod statistics;
 mod sweep;
 mod tag_guard;
 mod tag_rules;
@@ -31,12 +33,17 @@ pub use admission::Admission;
 pub use collection::CollectionRound;
 pub use discovery::{LARGEST_PAGE, PageQuery};
 pub use error::CoreError;
+pub use events::{
+    BATCH_TYPE, DeliveryError, EndpointName, EndpointStatistics, EventAction, EventFilter, EventKeeping,
+    EventSettings, EventSink, EventStatistics, Events, NotAnEndpointName, RequestContext, event_backlog,
+};
 pub use explain::{Explained, Question, Ruling};
 pub use manifests::{ManifestPush, PushedManifest};
 pub use pull::BlobContent;
 pub use quantities::{Age, ByteSize};
 pub use recovery::Recovered;
 pub use retention::*;
+pub use statistics::{Faults, Statistics};
 pub use sweep::Sweeper;
 pub use tag_rules::*;
 pub use text::{Text, TextError, as_text};
@@ -50,6 +57,7 @@ use pull_times::PullTimes;
 use registry_blobs::BlobStore;
 use registry_metadata::{Change, CollectPolicy, LEASE, Metadata, TagRule};
 use sessions::SessionLocks;
+use statistics::CollectionCounts;
 use tokio_util::task::TaskTracker;
 
 /// What an operator can set about the use cases.
@@ -118,13 +126,26 @@ pub struct Registry<M, B> {
     pulls: PullTimes,
     /// Uploads whose client went away are finished to their last durable byte; shutdown waits for them here.
     running: TaskTracker,
+    events: Events,
+    /// The request that this is the registry of, when its doings are told.
+    context: Option<Arc<RequestContext>>,
+    collections: Arc<CollectionCounts>,
 }
 
 impl<M: Metadata, B: BlobStore> Registry<M, B> {
     pub fn new(metadata: M, blobs: B, limits: Limits) -> Self {
-        let (sessions, digests, pulls) =
-            (SessionLocks::default(), DigestLocks::default(), PullTimes::default());
-        Self { metadata, blobs, limits, sessions, digests, pulls, running: TaskTracker::new() }
+        Self {
+            metadata,
+            blobs,
+            limits,
+            sessions: SessionLocks::default(),
+            digests: DigestLocks::default(),
+            pulls: PullTimes::default(),
+            running: TaskTracker::new(),
+            events: Events::default(),
+            context: None,
+            collections: Arc::default(),
+        }
     }
 
     pub fn limits(&self) -> &Limits {

@@ -6,7 +6,7 @@ use registry_blobs::BlobStore;
 use registry_metadata::{Metadata, NewManifest};
 use registry_types::{Algorithm, Digest, ManifestView, MediaType, Reference, Tag};
 
-use crate::{CoreError, Registry};
+use crate::{CoreError, Registry, events::Happening};
 
 /// A manifest as it arrived.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let view = ManifestView::parse(&push.bytes, push.media_type.as_ref())?;
         let immutable_tags = self.admit_tags(grant, &tags).await?;
         let subject = view.subject.as_ref().map(|subject| subject.digest);
+        let content = (&digest, &view.media_type, push.bytes.len() as u64);
+        let change = self.telling(Happening::pushed_manifest(grant.repository(), content, &tags));
         let stored = self
             .metadata
             .put_manifest(
@@ -70,10 +72,11 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
                     immutable_tags,
                     allow_missing_blobs: self.limits.sparse_manifests,
                 },
-                self.change(),
+                change,
             )
             .await;
         self.name_rule(grant, stored).await?;
+        self.told();
         Ok(PushedManifest { digest, subject, tags })
     }
 
@@ -89,11 +92,16 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let repository = grant.repository();
         self.admit_deletion(grant, reference).await?;
         let removed = match reference {
-            Reference::Tag(tag) => self.metadata.delete_tag(repository, tag, self.change()).await?,
+            Reference::Tag(tag) => {
+                let change = self.telling(Happening::deleted(repository, None, Some(tag)));
+                self.metadata.delete_tag(repository, tag, change).await?
+            }
             Reference::Digest(digest) => {
-                self.metadata.delete_manifest(repository, digest, self.change()).await?
+                let change = self.telling(Happening::deleted(repository, Some(digest), None));
+                self.metadata.delete_manifest(repository, digest, change).await?
             }
         };
+        self.told();
         if removed {
             Ok(())
         } else {
@@ -104,7 +112,9 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     /// Removes a blob from the repository; its bytes stay for other repositories.
     pub async fn delete_blob(&self, grant: &Grant<Delete>, digest: &Digest) -> Result<(), CoreError> {
         let repository = grant.repository();
-        if self.metadata.unlink_blob(repository, digest, self.change()).await? {
+        let change = self.telling(Happening::deleted(repository, Some(digest), None));
+        if self.metadata.unlink_blob(repository, digest, change).await? {
+            self.told();
             Ok(())
         } else {
             Err(CoreError::BlobUnknown { repository: repository.clone(), digest: *digest })

@@ -8,7 +8,7 @@ use registry_metadata::{BlobRecord, ManifestRecord, Metadata, MetadataError};
 use registry_types::{Digest, Reference};
 use time::OffsetDateTime;
 
-use crate::{CoreError, Registry};
+use crate::{CoreError, EventAction, Registry, events::Happening};
 
 /// A blob to send: its digest and its bytes.
 #[derive(Debug, Clone)]
@@ -55,6 +55,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
                 reason: format!("blob {digest} has {} bytes in the store instead of {size}", handle.size),
             });
         }
+        self.tell_pull(&Happening::to_blob(EventAction::Pull, grant.repository(), digest, size));
         Ok(BlobContent { digest: *digest, handle })
     }
 
@@ -67,6 +68,13 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     ) -> Result<Arc<ManifestRecord>, CoreError> {
         let record = self.metadata.manifest(grant.repository(), reference).await?;
         record.ok_or_else(|| manifest_unknown(grant, reference))
+    }
+
+    /// Tells endpoints that a manifest is sent to whoever asked for it by `reference`.
+    pub fn tell_manifest_pull(&self, grant: &Grant<Pull>, reference: &Reference, manifest: &ManifestRecord) {
+        let content = (&manifest.digest, &manifest.media_type, manifest.bytes.len() as u64);
+        let (action, repository) = (EventAction::Pull, grant.repository());
+        self.tell_pull(&Happening::to_manifest(action, repository, content, reference.tag()));
     }
 
     /// Keeps a manifest from collection for a lease from now on: for one who asks whether it is here, perhaps in

@@ -6,7 +6,8 @@ use registry_metadata::{Metadata, NewBlob, UploadRecord};
 use registry_types::{Digest, RepositoryName};
 
 use crate::{
-    CoreError, Registry,
+    CoreError, EventAction, Registry,
+    events::Happening,
     upload_body::{Chunks, UploadBody},
     uploads::{NEVER, new_upload},
 };
@@ -62,7 +63,9 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         let StoredBlob { size, location, leftovers } = stored;
         let blob = NewBlob { digest, size, location: location.clone() };
         let upload = session.map(|session| (&session.id, session.writer));
-        let linked = self.metadata.link_blob(repository, &blob, upload, self.change()).await?;
+        let pushed = Happening::to_blob(EventAction::Push, repository, &digest, size);
+        let linked = self.metadata.link_blob(repository, &blob, upload, self.telling(pushed)).await?;
+        self.told();
         // Of bytes that were here already under another key, the new ones are collected, with all beside them.
         if linked.location == location && !leftovers.is_empty() {
             let blobs = self.blobs.clone();

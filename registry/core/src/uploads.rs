@@ -24,6 +24,7 @@ use time::OffsetDateTime;
 
 use crate::{
     CoreError, Registry,
+    events::Happening,
     sessions::SessionLock,
     upload_body::{Chunks, UploadBody},
 };
@@ -182,13 +183,14 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         digest: &Digest,
     ) -> Result<Mounted, CoreError> {
         let to = grant.repository();
-        let linked = match (from, everywhere) {
-            (Some(from), _) => {
-                self.metadata.mount_blob(Some(from.repository()), to, digest, self.change()).await?
-            }
-            (None, Some(_)) => self.metadata.mount_blob(None, to, digest, self.change()).await?,
-            (None, None) => self.metadata.mount_blob(Some(to), to, digest, self.change()).await?,
+        let source = match (from, everywhere) {
+            (Some(from), _) => Some(from.repository()),
+            (None, Some(_)) => None,
+            (None, None) => Some(to),
         };
+        let mounted = Happening::mounted(to, from.map(Grant::repository), digest);
+        let linked = self.metadata.mount_blob(source, to, digest, self.telling(mounted)).await?;
+        self.told();
         match linked {
             Some(_) => Ok(Mounted::Linked),
             None => Ok(Mounted::Upload(self.start_upload(grant, digest.algorithm()).await?)),

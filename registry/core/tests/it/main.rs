@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod collection;
+mod events;
 mod failures;
 mod policies;
 mod replicas;
