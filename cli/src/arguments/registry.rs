@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use registry_server::EndpointName;
 use registry_types::{AccountName, ActionSet, Digest, PathPattern, Subject};
 
 use super::{Explain, OutputFormat, QuotaCommand, RetentionCommand, TagRuleCommand};
@@ -27,6 +28,9 @@ The log's level is SLIPWAY_LOG, for example SLIPWAY_LOG=debug.")]
     /// Manage access rules
     #[command(subcommand)]
     Rule(RuleCommand),
+    /// Show and repeat what endpoints are told
+    #[command(subcommand)]
+    Events(EventsCommand),
     /// Manage the keys that tokens are signed with
     #[command(subcommand)]
     Key(KeyCommand),
@@ -212,6 +216,42 @@ Examples:
     #[command(after_help = "Example:\n  slipway registry rule remove 3")]
     Remove {
         id: i64,
+        #[command(flatten)]
+        data: DataOption,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventsCommand {
+    /// List the endpoints with what waits for each
+    #[command(after_help = "Example:\n  slipway registry events list --output json")]
+    List {
+        #[command(flatten)]
+        data: DataOption,
+        #[arg(long, value_enum, default_value_t)]
+        output: OutputFormat,
+    },
+    /// Deliver kept events to an endpoint again; the server begins within seconds
+    #[command(after_help = "\
+Events are kept for a day after their delivery, unless events.keep_seconds says otherwise.
+
+Examples:
+  slipway registry events replay gitlab
+  slipway registry events replay gitlab --from 4711")]
+    Replay {
+        /// The endpoint's name
+        endpoint: EndpointName,
+        /// The first event to deliver again, by the number that the list shows [default: the oldest one kept]
+        #[arg(long, value_name = "NUMBER")]
+        from: Option<i64>,
+        #[command(flatten)]
+        data: DataOption,
+    },
+    /// Forget an endpoint that is not configured any more
+    #[command(after_help = "Example:\n  slipway registry events remove gitlab")]
+    Remove {
+        /// The endpoint's name
+        endpoint: EndpointName,
         #[command(flatten)]
         data: DataOption,
     },

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod collection;
+mod events;
 mod policies;
 mod retention;
 mod rules;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: RegistryCommand) -> Result<(), Failure> {
             RegistryCommand::User(command) => accounts::run(AccountKind::User, command).await,
             RegistryCommand::Robot(command) => accounts::run(AccountKind::Robot, command).await,
             RegistryCommand::Rule(command) => rules::run(command).await,
+            RegistryCommand::Events(command) => events::run(command).await,
             RegistryCommand::Key(KeyCommand::Rotate { data, leaked }) => {
                 rules::rotate_key(&data, leaked).await
             }

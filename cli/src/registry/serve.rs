@@ -112,6 +112,9 @@ fn announce(server: &Server) {
         server.address(),
         config.data.display()
     );
+    if let Some(address) = server.admin_address() {
+        tracing::info!("metrics and health are on {address} (/metrics, /livez, /readyz), by plain HTTP");
+    }
     if let Some(file) = server.new_admin() {
         tracing::info!(
             "first start: the password of admin is in {}; log in with\n  docker login {host} -u admin --password-stdin < {}",

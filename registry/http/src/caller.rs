@@ -5,7 +5,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, header, uri::Authority};
+use http::{HeaderMap, HeaderName, header, request::Parts, uri::Authority};
+use registry_auth::Identity;
+use registry_core::RequestContext;
 
 use crate::{ip_network::IpNetwork, request_id::RequestId, respond::header_text, service::RequestOrigin};
 
@@ -51,6 +53,31 @@ impl Caller {
             address: client_address(peer, headers, proxies),
             secure: last(headers, &FORWARDED_PROTO).and_then(is_secure).unwrap_or(origin.secure),
             forwarded_host: last(headers, &FORWARDED_HOST).and_then(host),
+        }
+    }
+
+    /// The request, for those who are told what it does.
+    pub(crate) fn describe(
+        &self,
+        origin: &RequestOrigin,
+        parts: &Parts,
+        identity: Identity,
+    ) -> RequestContext {
+        // Of a client behind a proxy the port is not known.
+        let direct = origin.peer.ip().to_canonical() == self.address;
+        let address = if direct {
+            SocketAddr::new(self.address, origin.peer.port()).to_string()
+        } else {
+            self.address.to_string()
+        };
+        RequestContext {
+            id: self.id.to_string(),
+            address,
+            host: self.host(&parts.uri, &parts.headers).unwrap_or_default().to_owned(),
+            secure: self.secure,
+            method: parts.method.as_str().to_owned(),
+            user_agent: header_text(&parts.headers, &header::USER_AGENT).unwrap_or_default().to_owned(),
+            identity,
         }
     }
 

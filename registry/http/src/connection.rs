@@ -81,9 +81,12 @@ pub(crate) async fn serve<H: Handler>(
             serve_tls(PatientStream::new(stream, idle), peer, config, handler, idle, drain).await
         }
         (Ok(Some(Opening::Tls)), None) => {
+            // Its client tells of a broken handshake at most, so whoever looks for the reason looks here.
+            tracing::info!(%peer, "refused: the client speaks TLS, and this port has no certificate");
             refuse(stream, "this registry speaks plain HTTP on this port: use http://, or allow it as an insecure registry").await;
         }
         (Ok(Some(_)), Some(_)) if protocols.tls_required => {
+            tracing::info!(%peer, "refused: the client speaks plain HTTP, and this port requires TLS");
             refuse(stream, "this registry speaks TLS on this port: use https://").await;
         }
         (Ok(Some(Opening::Http1)), _) => {

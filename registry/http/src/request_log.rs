@@ -1,4 +1,4 @@
-//! The log line of a request. There is one for each, also for one whose client left or whose connection was cut,
+//! The log line of a request, and its place in the metrics. There is one for each, also for one whose client left or whose connection was cut,
 //! and it is written when the last byte of the answer has been handed to the connection or the answer was given up:
 //! only then are its bytes and its time known.
 //!
@@ -24,6 +24,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     body::ResponseBody,
     caller::Caller,
+    metrics::{MeasuredRequest, Metrics},
     request_id::RequestId,
     respond::{DOCKER_CONTENT_DIGEST, header_text},
     route::Route,
@@ -38,6 +39,7 @@ pub(crate) struct RequestLog {
     connection: SocketAddr,
     method: Method,
     started: Instant,
+    metrics: Metrics,
     route: Option<Route>,
     user: Option<String>,
     digest: Option<String>,
@@ -49,13 +51,20 @@ pub(crate) struct RequestLog {
 }
 
 impl RequestLog {
-    pub(crate) fn new(caller: &Caller, connection: SocketAddr, method: Method, route: Option<Route>) -> Self {
+    pub(crate) fn new(
+        caller: &Caller,
+        connection: SocketAddr,
+        method: Method,
+        route: Option<Route>,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             id: caller.id.clone(),
             peer: caller.address,
             connection,
             method,
             started: Instant::now(),
+            metrics,
             route,
             user: None,
             digest: None,
@@ -86,6 +95,16 @@ impl RequestLog {
 impl Drop for RequestLog {
     fn drop(&mut self) {
         let route = self.route.as_ref();
+        let name = route.map_or("none", Route::name);
+        let (received, duration) = (self.received.load(Ordering::Relaxed), self.started.elapsed());
+        self.metrics.measure(&MeasuredRequest {
+            method: &self.method,
+            route: name,
+            status: self.status,
+            received,
+            sent: self.sent,
+            duration,
+        });
         // An answer tells the digest; without one the path may.
         let named = route.and_then(Route::digest).filter(|_| self.digest.is_none());
         tracing::info!(
@@ -94,16 +113,16 @@ impl Drop for RequestLog {
             connection = %self.connection,
             user = self.user.as_deref(),
             method = %self.method,
-            route = route.map_or("none", Route::name),
+            route = name,
             repository = route.and_then(Route::repository).map(tracing::field::display),
             tag = route.and_then(Route::tag).map(tracing::field::display),
             upload = route.and_then(Route::upload).map(tracing::field::display),
             digest = self.digest.as_deref().or(named.as_ref().map(ToString::to_string).as_deref()),
             status = self.status,
-            received = self.received.load(Ordering::Relaxed),
+            received,
             sent = self.sent,
             cut = self.cut.then_some(true),
-            microseconds = self.started.elapsed().as_micros() as u64,
+            microseconds = duration.as_micros() as u64,
             "request"
         );
     }

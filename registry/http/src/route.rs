@@ -34,6 +34,8 @@ pub(crate) enum Route {
     Live,
     /// `/readyz`
     Ready,
+    /// `/metrics`
+    Metrics,
 }
 
 /// Why a path has no route.
@@ -54,6 +56,7 @@ impl Route {
             "/jwt/jwks.json" => return Ok(Self::Keys),
             "/livez" => return Ok(Self::Live),
             "/readyz" => return Ok(Self::Ready),
+            "/metrics" => return Ok(Self::Metrics),
             _ => {}
         }
         let path = path.strip_prefix("/v2/").ok_or(RouteError::NotFound)?;
@@ -102,6 +105,7 @@ impl Route {
             Self::Keys => "/jwt/jwks.json".to_owned(),
             Self::Live => "/livez".to_owned(),
             Self::Ready => "/readyz".to_owned(),
+            Self::Metrics => "/metrics".to_owned(),
         }
     }
 
@@ -110,7 +114,7 @@ impl Route {
         const READ: &[Method] = &[Method::GET, Method::HEAD];
         match self {
             Self::Base | Self::Catalog | Self::Tags(_) | Self::Referrers(..) => READ,
-            Self::Keys | Self::Live | Self::Ready => READ,
+            Self::Keys | Self::Live | Self::Ready | Self::Metrics => READ,
             Self::Manifest(..) => &[Method::GET, Method::HEAD, Method::PUT, Method::DELETE],
             Self::Blob(..) => &[Method::GET, Method::HEAD, Method::DELETE],
             Self::Uploads(_) => &[Method::POST],
@@ -119,7 +123,7 @@ impl Route {
         }
     }
 
-    /// A short name for logs.
+    /// A short name for logs and metrics: one of `metrics::ROUTES`.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Base => "base",
@@ -134,6 +138,7 @@ impl Route {
             Self::Keys => "keys",
             Self::Live => "live",
             Self::Ready => "ready",
+            Self::Metrics => "metrics",
         }
     }
 
@@ -245,6 +250,31 @@ mod tests {
         for nowhere in ["/", "/v1/", "/v2/a", "/v2/a/b", "/v2/manifests", "/v2//", ""] {
             assert_eq!(route(nowhere), Err(RouteError::NotFound), "{nowhere}");
         }
+    }
+
+    #[test]
+    fn every_route_has_a_place_in_the_metrics() {
+        let digest = Digest::sha256(b"");
+        let id = UploadId::random();
+        let blob = format!("/v2/a/blobs/{digest}");
+        let (upload, referrers) = (format!("/v2/a/blobs/uploads/{id}"), format!("/v2/a/referrers/{digest}"));
+        let paths = [
+            "/v2/",
+            "/v2/_catalog",
+            "/v2/a/tags/list",
+            "/v2/a/manifests/1",
+            &blob,
+            "/v2/a/blobs/uploads/",
+            &upload,
+            &referrers,
+            "/jwt/auth",
+            "/jwt/jwks.json",
+            "/livez",
+            "/readyz",
+            "/metrics",
+        ];
+        let names: Vec<_> = paths.iter().map(|path| route(path).unwrap().name()).collect();
+        assert_eq!(names, crate::metrics::ROUTES[..crate::metrics::ROUTES.len() - 1]);
     }
 
     proptest! {

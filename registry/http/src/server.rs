@@ -18,7 +18,7 @@ use crate::{
     ip_network::IpNetwork,
     places::{Peers, connections_that_fit},
     redirects::Redirects,
-    service::Service,
+    service::{Handler, Service, Shown},
 };
 
 /// Pause after a failed accept: no file descriptors are left, and asking at once would only burn a core.
@@ -64,75 +64,122 @@ impl Default for HttpSettings {
     }
 }
 
+/// What operators look at: `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug, Default)]
+pub struct Monitoring {
+    /// Answers these, by plain HTTP, and nothing else; then they are nowhere else.
+    pub admin: Option<TcpListener>,
+    /// Without `admin`: answers `/metrics` beside the registry, to everybody who reaches it.
+    pub metrics_on_main: bool,
+}
+
+/// Most connections at once to the admin listener. They are beside those of the registry, so that an operator sees
+/// something when those are all taken.
+const ADMIN_CONNECTIONS: usize = 64;
+
 /// Serves `listener` until `stop` is cancelled, then lets requests in hand finish for `settings.drain` and
-/// records the progress of every upload that could not. Raises this process's limit of open files, since each
-/// client needs some.
+/// records the progress of every upload that could not. The admin listener is served until all that is done. Raises
+/// this process's limit of open files, since each client needs some.
 pub async fn serve<M: Metadata, B: BlobStore>(
     listener: TcpListener,
     registry: Registry<M, B>,
     authenticator: Authenticator,
     tls: Option<ListenerTls>,
+    monitoring: Monitoring,
     settings: HttpSettings,
     stop: CancellationToken,
 ) {
-    let proxies = TrustedProxies::new(settings.trusted_proxies);
+    let (idle, proxies) = (settings.body_idle, TrustedProxies::new(settings.trusted_proxies));
     let service = Service::new(
         registry.clone(),
         authenticator,
-        settings.body_idle,
-        proxies.clone(),
-        settings.redirects,
+        idle,
+        (proxies.clone(), settings.redirects),
+        stop.clone(),
     );
-    let connections = connections_that_fit();
-    let peers = Peers::new(connections);
-    let places = Arc::new(Semaphore::new(connections));
-    let connections = TaskTracker::new();
+    let metrics = monitoring.admin.is_none() && monitoring.metrics_on_main;
+    let shown = Shown { registry: true, health: monitoring.admin.is_none(), metrics };
+    let ended = CancellationToken::new();
+    let admin = monitoring.admin.map(|listener| {
+        let handler = service.clone().showing(Shown { registry: false, health: true, metrics: true });
+        let (places, proxies) = (ADMIN_CONNECTIONS, proxies.clone());
+        let door = Door { listener, handler, tls: None, places, proxies, idle };
+        tokio::spawn(door.open(ended.clone(), ended.clone()))
+    });
+    let (places, handler) = (connections_that_fit(), service.showing(shown));
     let cut = CancellationToken::new();
-    loop {
-        let place = tokio::select! {
-            place = places.clone().acquire_owned() => place,
-            () = stop.cancelled() => break,
-        };
-        let Ok(place) = place else { break };
-        let (stream, peer): (_, SocketAddr) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => break,
-        };
-        let peer_place = match peers.enter(peer.ip()) {
-            Some(place) => Some(place),
-            // It speaks for everybody, so no share of the places is its own.
-            None if proxies.trust(peer.ip()) => None,
-            None => {
-                tracing::debug!(%peer, "closed at once: this address has its share of all connections");
-                continue;
-            }
-        };
-        let protocols = Protocols {
-            tls: tls.as_ref().map(|tls| tls.config.borrow().clone()),
-            tls_required: tls.as_ref().is_some_and(|tls| tls.required),
-        };
-        let (service, drain, cut) = (service.clone(), stop.clone(), cut.clone());
-        connections.spawn(async move {
-            tokio::select! {
-                () = connection::serve(stream, peer, protocols, service, settings.body_idle, drain) => {}
-                () = cut.cancelled() => {}
-            }
-            drop((place, peer_place));
-        });
-    }
-    drop(listener);
-    connections.close();
+    let connections = Door { listener, handler, tls, places, proxies, idle }.open(stop, cut.clone()).await;
     if tokio::time::timeout(settings.drain, connections.wait()).await.is_err() {
         tracing::warn!(open = connections.len(), "closing connections that did not end in time");
         cut.cancel();
         connections.wait().await;
     }
     registry.drain().await;
+    ended.cancel();
+    if let Some(Ok(connections)) = futures_util::future::OptionFuture::from(admin).await {
+        connections.wait().await;
+    }
+}
+
+/// A listener and whom it lets in.
+struct Door<H> {
+    listener: TcpListener,
+    handler: H,
+    tls: Option<ListenerTls>,
+    /// Most connections at once.
+    places: usize,
+    proxies: TrustedProxies,
+    idle: Duration,
+}
+
+impl<H: Handler> Door<H> {
+    /// Lets clients in until `stop`, which ends each of their connections behind its requests in hand. Gives those that
+    /// are still open then; `cut` ends them at once.
+    async fn open(self, stop: CancellationToken, cut: CancellationToken) -> TaskTracker {
+        let peers = Peers::new(self.places);
+        let places = Arc::new(Semaphore::new(self.places));
+        let connections = TaskTracker::new();
+        connections.close();
+        loop {
+            let place = tokio::select! {
+                place = places.clone().acquire_owned() => place,
+                () = stop.cancelled() => return connections,
+            };
+            let Ok(place) = place else { return connections };
+            let (stream, peer): (_, SocketAddr) = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+                () = stop.cancelled() => return connections,
+            };
+            let peer_place = match peers.enter(peer.ip()) {
+                Some(place) => Some(place),
+                // It speaks for everybody, so no share of the places is its own.
+                None if self.proxies.trust(peer.ip()) => None,
+                None => {
+                    tracing::debug!(%peer, "closed at once: this address has its share of all connections");
+                    self.handler.metrics().connection_refused();
+                    continue;
+                }
+            };
+            let protocols = Protocols {
+                tls: self.tls.as_ref().map(|tls| tls.config.borrow().clone()),
+                tls_required: self.tls.as_ref().is_some_and(|tls| tls.required),
+            };
+            let (handler, drain, cut) = (self.handler.clone(), stop.clone(), cut.clone());
+            let (idle, counted) = (self.idle, handler.metrics().connection_opened());
+            connections.spawn(async move {
+                tokio::select! {
+                    () = connection::serve(stream, peer, protocols, handler, idle, drain) => {}
+                    () = cut.cancelled() => {}
+                }
+                drop((place, peer_place, counted));
+            });
+        }
+    }
 }

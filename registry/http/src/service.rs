@@ -6,9 +6,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::{Body, Incoming};
 use registry_auth::Access;
 use registry_blobs::BlobStore;
-use registry_core::Registry;
+use registry_core::{CoreError, Registry};
 use registry_metadata::Metadata;
 use registry_types::ErrorCode;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     authentication::Authenticator,
@@ -17,6 +18,7 @@ use crate::{
     error::HttpError,
     handlers::{self, Answer, Failure},
     incoming_body::IncomingBody,
+    metrics::Metrics,
     query::Query,
     readiness::Readiness,
     redirects::{RedirectFor, Redirects},
@@ -41,6 +43,9 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
         origin: RequestOrigin,
         request: Request<Incoming>,
     ) -> impl Future<Output = Response<LoggedBody>> + Send;
+
+    /// Where connections are counted.
+    fn metrics(&self) -> &Metrics;
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +56,29 @@ pub(crate) struct Service<M, B> {
     readiness: Arc<Readiness>,
     proxies: Arc<TrustedProxies>,
     redirects: Arc<Redirects>,
+    shown: Shown,
+    metrics: Metrics,
+    /// Cancelled when the server is about to stop: from then on it is not ready.
+    stop: CancellationToken,
+}
+
+/// Which routes a listener has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// The registry and its token server.
+    pub(crate) registry: bool,
+    pub(crate) health: bool,
+    pub(crate) metrics: bool,
+}
+
+impl Shown {
+    fn has(self, route: &Route) -> bool {
+        match route {
+            Route::Live | Route::Ready => self.health,
+            Route::Metrics => self.metrics,
+            _ => self.registry,
+        }
+    }
 }
 
 impl<M: Metadata, B: BlobStore> Service<M, B> {
@@ -58,8 +86,8 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         registry: Registry<M, B>,
         authenticator: Authenticator,
         body_idle: Duration,
-        proxies: TrustedProxies,
-        redirects: Redirects,
+        (proxies, redirects): (TrustedProxies, Redirects),
+        stop: CancellationToken,
     ) -> Self {
         Self {
             registry,
@@ -68,7 +96,28 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
             readiness: Arc::new(Readiness::new()),
             proxies: Arc::new(proxies),
             redirects: Arc::new(redirects),
+            shown: Shown { registry: true, health: true, metrics: false },
+            metrics: Metrics::default(),
+            stop,
         }
+    }
+
+    /// The same on another listener, or with other routes.
+    pub(crate) fn showing(self, shown: Shown) -> Self {
+        Self { shown, ..self }
+    }
+
+    /// What a request does is told as its doing, if anybody wants to hear of it.
+    fn told(
+        &self,
+        origin: &RequestOrigin,
+        caller: &Caller,
+        parts: &Parts,
+        access: &Access,
+    ) -> Option<Registry<M, B>> {
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        let context = || caller.describe(origin, parts, access.identity().clone());
+        self.registry.tells(reads).then(|| self.registry.for_request(context()))
     }
 
     async fn answer(
@@ -96,10 +145,14 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let answer = match route {
             Route::Live => handlers::base::live(),
+            Route::Ready if self.stop.is_cancelled() => {
+                Err(CoreError::Unavailable { reason: "the server is stopping".to_owned() }.into())
+            }
             Route::Ready => handlers::base::ready(&self.registry, &self.readiness).await,
+            Route::Metrics => handlers::base::metrics(&self.registry, &self.metrics).await,
             Route::Keys => handlers::tokens::keys(&self.authenticator),
             Route::Token => {
-                handlers::tokens::issue(
+                let answer = handlers::tokens::issue(
                     &self.registry,
                     &self.authenticator,
                     caller,
@@ -108,7 +161,9 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
                     body,
                     self.body_idle,
                 )
-                .await
+                .await;
+                self.metrics.token(&answer);
+                answer
             }
             _ => {
                 let access = self.authenticator.authenticate(caller, &parts.headers);
@@ -135,7 +190,9 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
         if self.registry.limits().read_only && !reads(&parts.method) {
             return Err(read_only(route).into());
         }
-        let (registry, idle, headers) = (&self.registry, self.body_idle, &parts.headers);
+        let told = self.told(origin, caller, parts, access);
+        let (registry, idle) = (told.as_ref().unwrap_or(&self.registry), self.body_idle);
+        let headers = &parts.headers;
         let get = reads(&parts.method);
         match (route, &parts.method) {
             (Route::Base, _) => base::version(access),
@@ -174,18 +231,25 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
             }
             (Route::Upload(name, id), _) => uploads::status(registry, access, (name, *id)).await,
             // Answered before a token is asked for.
-            (Route::Token | Route::Keys | Route::Live | Route::Ready, _) => Err(not_found().into()),
+            (Route::Token | Route::Keys | Route::Live | Route::Ready | Route::Metrics, _) => {
+                Err(not_found().into())
+            }
         }
     }
 }
 
 impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     async fn handle(&self, origin: RequestOrigin, request: Request<Incoming>) -> Response<LoggedBody> {
         let (parts, body) = request.into_parts();
         let caller = Caller::new(&origin, &parts.headers, &self.proxies);
-        let route = Route::parse(parts.uri.path());
-        let mut log =
-            RequestLog::new(&caller, origin.peer, parts.method.clone(), route.as_ref().ok().cloned());
+        let route = Route::parse(parts.uri.path())
+            .and_then(|route| if self.shown.has(&route) { Ok(route) } else { Err(RouteError::NotFound) });
+        let (method, known) = (parts.method.clone(), route.as_ref().ok().cloned());
+        let mut log = RequestLog::new(&caller, origin.peer, method, known, self.metrics.clone());
         let body = IncomingBody::new(body, &parts, log.received());
         let answer = match (&route, unacceptable(&parts.headers)) {
             (_, Some(error)) => Err(error),

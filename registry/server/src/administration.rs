@@ -6,11 +6,11 @@ mod policies;
 use std::{path::Path, time::Duration};
 
 use registry_auth::Secret;
-use registry_core::{CollectionRound, Registry};
+use registry_core::{CollectionRound, EndpointName, Registry};
 use registry_io::DirectoryLock;
 use registry_metadata::{
-    AccountMetadata, AccountRecord, AnyMetadata, CollectionMetadata, CollectionStatus, DryRun, Explanation,
-    RuleRecord,
+    AccountMetadata, AccountRecord, AnyMetadata, CollectionMetadata, CollectionStatus, DryRun, EventBacklog,
+    EventMetadata, Explanation, RuleRecord,
 };
 use registry_types::{AccessRule, AccountKind, AccountName, Digest};
 use time::OffsetDateTime;
@@ -162,6 +162,26 @@ impl Administration {
     /// False when there was none.
     pub async fn remove_rule(&self, id: i64) -> Result<bool, ServerError> {
         Ok(self.metadata.delete_rule(id).await?)
+    }
+
+    /// How far each event endpoint is, by name.
+    pub async fn event_backlog(&self) -> Result<Vec<EventBacklog>, ServerError> {
+        Ok(registry_core::event_backlog(&self.metadata).await?)
+    }
+
+    /// Lets the endpoint hear the events from `first` on again, or all that are kept. False: there is no such endpoint.
+    pub async fn replay_events(
+        &self,
+        endpoint: &EndpointName,
+        first: Option<i64>,
+    ) -> Result<bool, ServerError> {
+        let passed = first.map_or(0, |first| first.saturating_sub(1));
+        Ok(self.metadata.replay_events(endpoint.as_str(), passed, OffsetDateTime::now_utc()).await?)
+    }
+
+    /// Forgets how far the endpoint is. False: there is no such endpoint.
+    pub async fn remove_endpoint(&self, endpoint: &EndpointName) -> Result<bool, ServerError> {
+        Ok(self.metadata.remove_endpoint(endpoint.as_str()).await?)
     }
 
     /// Signs with a new key from now on. Tokens of the old one stay good for `lifetime`; with zero none does.

@@ -14,8 +14,8 @@ pub enum ServerError {
     /// Another server uses the data folder.
     #[error("the data folder {path} is in use: {reason}")]
     Locked { path: PathBuf, reason: String },
-    #[error("cannot listen on {address}: {source}; give another address with --listen")]
-    Listen { address: String, source: std::io::Error },
+    #[error("cannot listen on {address}: {source}; give another address with {option}")]
+    Listen { address: String, option: &'static str, source: std::io::Error },
     #[error(transparent)]
     Metadata(#[from] registry_metadata::MetadataError),
     #[error(transparent)]

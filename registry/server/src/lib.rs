@@ -6,9 +6,11 @@ mod authority;
 mod config;
 mod data;
 mod error;
+mod events;
 mod keys;
 mod run;
 mod stores;
+mod systemd;
 
 pub use administration::{Administration, ListedQuota, NewAccount};
 pub use authority::{SelfSigned, client_instructions};
@@ -17,11 +19,12 @@ pub use data::DataFolder;
 pub use error::ServerError;
 pub use registry_auth::Secret;
 pub use registry_core::{
-    Age, ByteSize, CollectionRound, Explained, NewestOf, PolicyOrigin, Question, RetentionDecision,
-    RetentionPolicy, RetentionRule, RetentionRun, Ruling, RunMode, Schedule, StoredPolicy, TagRuleForm, Text,
+    Age, ByteSize, CollectionRound, EndpointName, Explained, NewestOf, NotAnEndpointName, PolicyOrigin,
+    Question, RetentionDecision, RetentionPolicy, RetentionRule, RetentionRun, Ruling, RunMode, Schedule,
+    StoredPolicy, TagRuleForm, Text,
 };
 pub use registry_metadata::{
-    Candidate, Chain, CollectionStatus, Decision, DryRun, Explanation, KeepReason, KindCounts, RemovalReason,
-    TagEffect, TagRule, Verdict,
+    Candidate, Chain, CollectionStatus, Decision, DryRun, EventBacklog, Explanation, KeepReason, KindCounts,
+    RemovalReason, TagEffect, TagRule, Verdict,
 };
 pub use run::Server;

@@ -11,7 +11,7 @@ use std::{
 use registry_auth::{GitLab, GitLabConfig, Issuer, Logins, Secret, Verifier};
 use registry_blobs::AnyBlobs;
 use registry_core::{Recovered, Registry, Retention};
-use registry_http::{Authenticator, ListenerTls, TokenServer};
+use registry_http::{Authenticator, ListenerTls, Monitoring, TokenServer};
 use registry_io::DirectoryLock;
 use registry_metadata::{AccountMetadata, AccountRecord, AnyMetadata, MetadataError};
 use registry_types::AccountKind;
@@ -24,8 +24,10 @@ use crate::{
     AuthMode, Config, DataFolder, SelfSigned, ServerError, administration,
     authority::certificate_names,
     data::write_private_blocking,
+    events::{self, Endpoint},
     keys::KeyPlace,
     stores::{open_blobs, open_metadata},
+    systemd::{self, State},
 };
 
 /// How often files that may change under a running server (signing keys, certificates) are looked at.
@@ -43,6 +45,8 @@ pub struct Server {
     tls: Option<(watch::Sender<Arc<ServerConfig>>, CertificateFiles)>,
     self_signed: Option<SelfSigned>,
     new_admin: Option<PathBuf>,
+    admin: Option<TcpListener>,
+    endpoints: Vec<Endpoint>,
     config: Config,
     _lock: DirectoryLock,
 }
@@ -83,12 +87,15 @@ impl Server {
             Some(files) => Some((watch::Sender::new(load_certificate(&files).await?), files)),
             None => None,
         };
-        let listen = |source| ServerError::Listen { address: config.listen.to_string(), source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
+        let (listener, address) = listen(config.listen, "--listen").await?;
+        let admin = match config.admin.listen {
+            Some(address) => Some(listen(address, "admin.listen").await?.0),
+            None => None,
+        };
         administration::adopt(&metadata, &config).await?;
         let retention = administration::retention(&metadata, &config);
-        let registry = Registry::new(metadata, blobs, config.limits());
+        let (events, endpoints) = events::prepare(&config, address.port()).await?;
+        let registry = Registry::new(metadata, blobs, config.limits()).with_events(events);
         Ok(Self {
             listener,
             address,
@@ -99,6 +106,8 @@ impl Server {
             tls,
             self_signed,
             new_admin,
+            admin,
+            endpoints,
             config,
             _lock: lock,
         })
@@ -107,6 +116,11 @@ impl Server {
     /// The address that clients can connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the admin listener.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     pub fn config(&self) -> &Config {
@@ -148,19 +162,43 @@ impl Server {
             keep("dating pulls", &housekeeping, &stop, async move { pulls.keep_pulls_recorded().await });
             keep("retention", &housekeeping, &stop, async move { retention.keep_running().await });
         }
+        let keeping = self.config.events.keeping();
+        events::tell(&self.registry, self.endpoints, keeping, (&housekeeping, &stop)).await;
         housekeeping.close();
         if let Some(warning) = self.config.guessed_realm() {
             tracing::warn!("{warning}");
         }
         let settings = self.config.http_settings();
-        registry_http::serve(self.listener, self.registry, self.authenticator, listener_tls, settings, stop)
-            .await;
+        let monitoring = Monitoring { admin: self.admin, metrics_on_main: self.config.admin.metrics_on_main };
+        systemd::tell(State::Ready);
+        let stopping = stop.clone();
+        housekeeping.spawn(async move {
+            stopping.cancelled().await;
+            systemd::tell(State::Stopping);
+        });
+        registry_http::serve(
+            self.listener,
+            self.registry,
+            self.authenticator,
+            listener_tls,
+            monitoring,
+            settings,
+            stop,
+        )
+        .await;
         housekeeping.wait().await;
     }
 }
 
+async fn listen(address: SocketAddr, option: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address: address.to_string(), option, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
 /// Does `work` beside the server until `stop`. Work that ends by a fault is told at once; the server goes on.
-fn keep(
+pub(crate) fn keep(
     what: &'static str,
     tracker: &TaskTracker,
     stop: &CancellationToken,

@@ -51,6 +51,9 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
     if status == StatusCode::NOT_MODIFIED {
         return Ok(reply.done());
     }
+    if !head {
+        registry.tell_manifest_pull(&grant, reference, &record);
+    }
     let reply = reply
         .header(header::CONTENT_TYPE, record.media_type.as_sent())
         .number(header::CONTENT_LENGTH, record.bytes.len() as u64);

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{HttpSettings, TokenServer, serve};
+use crate::{HttpSettings, Monitoring, TokenServer, serve};
 
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "LOCK"];
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -51,7 +51,8 @@ impl Content {
             Route::Token => Route::Keys,
             Route::Keys => Route::Live,
             Route::Live => Route::Ready,
-            Route::Ready => return None,
+            Route::Ready => Route::Metrics,
+            Route::Metrics => return None,
         })
     }
 
@@ -60,9 +61,9 @@ impl Content {
     }
 }
 
-/// The routes that documentation names as open to everyone.
+/// The routes that documentation names as open to everyone; the metrics only where the operator says so, as here.
 fn is_open(route: &Route) -> bool {
-    matches!(route, Route::Token | Route::Keys | Route::Live | Route::Ready)
+    matches!(route, Route::Token | Route::Keys | Route::Live | Route::Ready | Route::Metrics)
 }
 
 struct Server {
@@ -86,8 +87,9 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let authenticator = Authenticator::token_server(tokens);
-        let settings = HttpSettings::default();
-        tokio::spawn(serve(listener, registry, authenticator, None, settings, CancellationToken::new()));
+        let (settings, stop) = (HttpSettings::default(), CancellationToken::new());
+        let monitoring = Monitoring { metrics_on_main: true, ..Monitoring::default() };
+        tokio::spawn(serve(listener, registry, authenticator, None, monitoring, settings, stop));
         Self { address, issuer: issuer(), keys, _folder: folder }
     }
 

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use registry_auth::{Issuer, KeyStore, Verifier};
 use registry_blobs::{BlobStore, LocalBlobs, MemoryStore, ObjectBlobs};
 use registry_core::{Limits, Registry};
-use registry_http::{Authenticator, HttpSettings, TokenServer, serve};
+use registry_http::{Authenticator, HttpSettings, Monitoring, TokenServer, serve};
 use registry_metadata::SqliteMetadata;
 use tempfile::TempDir;
 use tokio::{
@@ -53,46 +53,48 @@ impl Server {
         authenticator: fn(&TempDir) -> Authenticator,
         settings: HttpSettings,
     ) -> Self {
+        Self::start_monitored(authenticator, settings, Monitoring::default(), CancellationToken::new()).await
+    }
+
+    /// The same with what operators look at, until `stop`.
+    pub(crate) async fn start_monitored(
+        authenticator: fn(&TempDir) -> Authenticator,
+        settings: HttpSettings,
+        monitoring: Monitoring,
+        stop: CancellationToken,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let metadata = SqliteMetadata::open(&folder.path().join("metadata.sqlite")).unwrap();
         let blobs = LocalBlobs::in_directory(folder.path().to_owned()).await.unwrap();
-        Self::serving(metadata, blobs, authenticator, settings, folder).await
+        Self::serving((metadata, blobs), authenticator, settings, (monitoring, stop), folder).await
     }
 
     /// The same with the blobs in an object store.
     pub(crate) async fn on_objects(objects: &Arc<MemoryStore>, settings: HttpSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let metadata = SqliteMetadata::open(&folder.path().join("metadata.sqlite")).unwrap();
-        Self::serving(metadata, ObjectBlobs::in_memory(objects), open, settings, folder).await
+        let (blobs, unmonitored) =
+            (ObjectBlobs::in_memory(objects), (Monitoring::default(), CancellationToken::new()));
+        Self::serving((metadata, blobs), open, settings, unmonitored, folder).await
     }
 
     async fn serving<B: BlobStore>(
-        metadata: SqliteMetadata,
-        blobs: B,
+        (metadata, blobs): (SqliteMetadata, B),
         authenticator: fn(&TempDir) -> Authenticator,
         settings: HttpSettings,
+        (monitoring, stop): (Monitoring, CancellationToken),
         folder: TempDir,
     ) -> Self {
         let registry = Registry::new(metadata, blobs, Limits::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, registry, authenticator(&folder), None, settings, stop));
+        tokio::spawn(serve(listener, registry, authenticator(&folder), None, monitoring, settings, stop));
         Self { address, folder }
     }
 
     /// Sends `head` (lines without the last empty one) and `body` by HTTP/1.1 and reads to the end.
     pub(crate) async fn raw(&self, head: &str, body: &[u8]) -> (String, Bytes) {
-        let mut stream = self.connect().await;
-        let length = body.len();
-        let head = format!("{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(body).await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
-        let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_lowercase();
-        (head, Bytes::from(answer).slice(end + 4..))
+        raw_at(self.address, head, body).await
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
@@ -170,4 +172,18 @@ pub(crate) async fn push_manifest(server: &Server, tag: &str, length: usize) -> 
     let (head, _) = server.raw(&request, manifest.as_bytes()).await;
     assert!(head.starts_with("http/1.1 201"), "{head}");
     manifest
+}
+
+/// As [`Server::raw`], to any address.
+pub(crate) async fn raw_at(address: SocketAddr, head: &str, body: &[u8]) -> (String, Bytes) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let head = format!("{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_lowercase();
+    (head, Bytes::from(answer).slice(end + 4..))
 }

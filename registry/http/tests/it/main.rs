@@ -6,6 +6,7 @@ mod hostile;
 mod http2;
 mod kit;
 mod logs;
+mod metrics;
 mod objects;
 mod proxies;
 mod refusals;

@@ -107,7 +107,7 @@ impl Config {
                 "external_url must look like https://host:port, without a path and without a login",
             );
         }
-        Ok(())
+        self.check_operation()
     }
 }
 

@@ -1,13 +1,13 @@
 //! Dotted keys: which there are, which one a misspelt one may have meant, and their environment variables.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use toml::{Table, Value};
 
 use registry_core::{ByteSize, Text};
 
 use super::{
-    AuthConfig, BlobsConfig, CollectionConfig, Config, DatabaseUrl, GitlabConfig, LimitsConfig,
+    AdminConfig, AuthConfig, BlobsConfig, CollectionConfig, Config, DatabaseUrl, GitlabConfig, LimitsConfig,
     MetadataConfig, TlsConfig,
 };
 use crate::ServerError;
@@ -15,7 +15,7 @@ use crate::ServerError;
 const PREFIX: &str = "SLIPWAY_REGISTRY_";
 
 /// Lists of tables, which no variable can hold.
-const TABLES: [&str; 3] = ["tag_rules", "quotas", "retention"];
+const TABLES: [&str; 4] = ["tag_rules", "quotas", "retention", "events.endpoints"];
 
 /// Every key with a value of its type, derived from a configuration in which all optional keys are set.
 fn known() -> Vec<(String, Value)> {
@@ -41,6 +41,7 @@ fn known() -> Vec<(String, Value)> {
             region: Some("name".to_owned()),
             ..BlobsConfig::default()
         },
+        admin: AdminConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 1))), ..AdminConfig::default() },
         ..Config::default()
     };
     let mut keys = Vec::new();
@@ -95,6 +96,7 @@ pub(super) fn from_environment(
             return Err(unknown(&variable, names.iter().map(String::as_str)));
         };
         if TABLES.contains(&key.as_str()) {
+            // Without the text: it may hold a secret.
             return Err(ServerError::Config(format!(
                 "{variable}: {key} can only be set in the configuration file"
             )));

@@ -4,6 +4,7 @@
 
 mod check;
 mod keys;
+mod operation;
 mod policies;
 mod sections;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use url::Url;
 
+pub(crate) use self::operation::*;
 pub use self::{policies::*, sections::*};
 use crate::ServerError;
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub tag_rules: Vec<TagRuleForm>,
     pub quotas: Vec<QuotaConfig>,
     pub retention: Vec<RetentionConfig>,
+    pub admin: AdminConfig,
+    pub events: EventsConfig,
 }
 
 impl Default for Config {
@@ -68,6 +72,8 @@ impl Default for Config {
             tag_rules: Vec::new(),
             quotas: Vec::new(),
             retention: Vec::new(),
+            admin: AdminConfig::default(),
+            events: EventsConfig::default(),
         }
     }
 }
@@ -181,8 +187,14 @@ fn one_line(error: &toml::de::Error) -> String {
 fn read(path: &Path) -> Result<Table, ServerError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ServerError::Config(format!("cannot read {}: {error}", path.display())))?;
-    text.parse::<Table>()
-        .map_err(|error| ServerError::Config(format!("{} is not TOML: {error}", path.display())))
+    text.parse::<Table>().map_err(|error| ServerError::Config(not_toml(path, &text, &error)))
+}
+
+/// Tells the place and not the line itself: a secret may stand in it.
+fn not_toml(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(0, |before| before.matches('\n').count()) + 1;
+    format!("{}, line {line}: this is not TOML: {}", path.display(), error.message())
 }
 
 #[cfg(test)]

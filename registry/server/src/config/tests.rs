@@ -1,3 +1,5 @@
+use registry_core::EventAction;
+
 use super::*;
 
 fn load(text: &str, environment: &[(&str, &str)], flags: Overrides) -> Result<Config, ServerError> {
@@ -161,4 +163,46 @@ fn a_policy_with_a_slip_is_refused() {
     assert!(variable.contains("only be set in the configuration file"), "{variable}");
     let size = load("", &[("SLIPWAY_REGISTRY_LIMITS_LAYER_BYTES", "1GiB")], Overrides::default()).unwrap();
     assert_eq!(size.limits().layer_bytes, Some(1 << 30));
+}
+
+#[test]
+fn endpoints_come_from_the_file_and_their_headers_are_not_shown() {
+    let text = "[admin]\nlisten = '127.0.0.1:5051'\n[[events.endpoints]]\nname = 'gitlab'\nurl = 'https://gitlab.example/api/v4/container_registry_event/events'\nactions = ['push', 'delete']\nheaders = { Authorization = 'a secret' }\nrepositories = ['team/**']";
+    let config = load(text, &[], Overrides::default()).unwrap();
+    let endpoint = &config.events.endpoints[0];
+    assert_eq!(endpoint.header_map().unwrap()["authorization"], "a secret");
+    assert_eq!((endpoint.timeout_seconds, endpoint.filter().actions.len()), (5, 2));
+    assert!(endpoint.filter().repositories[0].matches(&"team/app".parse().unwrap()));
+    let shown = format!("{config:?}{}{:?}", config.to_toml(), endpoint.header_map().unwrap());
+    assert!(!shown.contains("a secret") && config.to_toml().contains("(not shown)"), "{shown}");
+    let usual = "[[events.endpoints]]\nname = 'hook'\nurl = 'http://host'";
+    let usual = load(usual, &[], Overrides::default()).unwrap().events.endpoints.remove(0);
+    assert_eq!(usual.actions, [EventAction::Push, EventAction::Mount, EventAction::Delete]);
+}
+
+#[test]
+fn wrong_endpoints_are_refused_without_their_secrets() {
+    let refused = |lines: &str, part: &str| {
+        let text = format!("[[events.endpoints]]\nname = 'hook'\n{lines}");
+        let message = message(load(&text, &[], Overrides::default()));
+        assert!(message.contains(part) && !message.contains("secret"), "{message}");
+    };
+    refused("url = 'ftp://host'", "http:// or https://");
+    refused("url = 'https://user:secret@host'", "take the login out");
+    refused("url = 'http://host'\nactions = []", "some of push, pull, mount, delete");
+    refused("url = 'http://host'\nactions = ['rename']", "rename");
+    refused("url = 'http://host'\ntimeout_seconds = 0", "from 1 to 600");
+    refused("url = 'http://host'\nheader = 5", "header");
+    refused("url = 'http://host'\nrepositories = ['A']", "A");
+    refused("url = 'http://host'\nheaders = { 'no name' = 'secret' }", "no name");
+    refused("url = 'http://host'\nheaders = { X = \"secret\\n\" }", "X");
+    refused("url = 'http://host'\nheaders = { X = \"secret }", "line 4");
+    refused("url = 'http://host'\n[[events.endpoints]]\nname = 'hook'\nurl = 'http://b'", "two of this name");
+    let variable = load("", &[("SLIPWAY_REGISTRY_EVENTS_ENDPOINTS", "secret")], Overrides::default());
+    let told = message(variable);
+    assert!(told.contains("in the configuration file") && !told.contains("secret"), "{told}");
+    let keep = load("[events]\nkeep_seconds = 9\nlongest_seconds = 8", &[], Overrides::default());
+    assert!(message(keep).contains("events.longest_seconds"));
+    let admin = load("listen = '127.0.0.1:5'\n[admin]\nlisten = '127.0.0.1:5'", &[], Overrides::default());
+    assert!(message(admin).contains("admin.listen"));
 }
