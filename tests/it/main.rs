@@ -12,6 +12,7 @@ mod containerd;
 mod crane;
 mod demo;
 mod docker;
+mod events;
 mod full_disk;
 mod gitlab;
 mod helm;

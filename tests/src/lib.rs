@@ -10,6 +10,7 @@ mod command;
 mod containerd;
 pub mod crash;
 mod dockerd;
+mod event_endpoint;
 pub mod fault_proxy;
 mod gitlab;
 mod hosts;
@@ -33,6 +34,7 @@ pub use buildkit::{BaseImage, Buildkitd, Difference, Image, Kind, Node, Tree, co
 pub use command::{Finished, run};
 pub use containerd::Containerd;
 pub use dockerd::Dockerd;
+pub use event_endpoint::{Delivery, EventEndpoint};
 pub use gitlab::{GitLab, GitLabKey, Member};
 pub use hosts::HostsEntry;
 pub use image::{Layout, busybox, plain_tar};
