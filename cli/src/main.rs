@@ -12,6 +12,7 @@ mod import;
 mod logging;
 mod registry;
 mod standard_input;
+mod traces;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
 
@@ -24,7 +25,12 @@ fn main() -> ExitCode {
     // A build step starts this program again as its own init; nothing may come before.
     builder_runtime::maybe_run_init();
     let arguments = Arguments::parse_from(with_subcommand(std::env::args_os().collect()));
-    match logging::start(&arguments).and_then(|()| run(arguments)) {
+    let ended = logging::start(&arguments).and_then(|traces| {
+        let ended = run(arguments);
+        traces.finish();
+        ended
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("slipway: {failure}");

@@ -33,6 +33,7 @@ mod room;
 mod route;
 mod server;
 mod service;
+mod span;
 mod tls;
 mod token_server;
 

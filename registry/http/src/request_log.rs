@@ -28,6 +28,7 @@ use crate::{
     request_id::RequestId,
     respond::{DOCKER_CONTENT_DIGEST, header_text},
     route::Route,
+    span::RequestSpan,
 };
 
 /// What the line tells; written when dropped.
@@ -40,6 +41,7 @@ pub(crate) struct RequestLog {
     method: Method,
     started: Instant,
     metrics: Metrics,
+    span: RequestSpan,
     route: Option<Route>,
     user: Option<String>,
     digest: Option<String>,
@@ -56,7 +58,7 @@ impl RequestLog {
         connection: SocketAddr,
         method: Method,
         route: Option<Route>,
-        metrics: Metrics,
+        (metrics, span): (Metrics, RequestSpan),
     ) -> Self {
         Self {
             id: caller.id.clone(),
@@ -65,6 +67,7 @@ impl RequestLog {
             method,
             started: Instant::now(),
             metrics,
+            span,
             route,
             user: None,
             digest: None,
@@ -97,14 +100,16 @@ impl Drop for RequestLog {
         let route = self.route.as_ref();
         let name = route.map_or("none", Route::name);
         let (received, duration) = (self.received.load(Ordering::Relaxed), self.started.elapsed());
-        self.metrics.measure(&MeasuredRequest {
+        let measured = MeasuredRequest {
             method: &self.method,
             route: name,
             status: self.status,
             received,
             sent: self.sent,
             duration,
-        });
+        };
+        self.metrics.measure(&measured);
+        self.span.end(&measured);
         // An answer tells the digest; without one the path may.
         let named = route.and_then(Route::digest).filter(|_| self.digest.is_none());
         tracing::info!(

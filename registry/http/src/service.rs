@@ -26,6 +26,7 @@ use crate::{
     request_log::{LoggedBody, RequestLog},
     respond::{API_VERSION, Reply},
     route::{Route, RouteError},
+    span::RequestSpan,
 };
 
 /// Where a connection came from and how it sends files.
@@ -249,11 +250,15 @@ impl<M: Metadata, B: BlobStore> Handler for Service<M, B> {
         let route = Route::parse(parts.uri.path())
             .and_then(|route| if self.shown.has(&route) { Ok(route) } else { Err(RouteError::NotFound) });
         let (method, known) = (parts.method.clone(), route.as_ref().ok().cloned());
-        let mut log = RequestLog::new(&caller, origin.peer, method, known, self.metrics.clone());
+        let span = RequestSpan::new(&parts, &caller, known.as_ref().map_or("none", Route::name));
+        let observers = (self.metrics.clone(), span.clone());
+        let mut log = RequestLog::new(&caller, origin.peer, method, known, observers);
         let body = IncomingBody::new(body, &parts, log.received());
         let answer = match (&route, unacceptable(&parts.headers)) {
             (_, Some(error)) => Err(error),
-            (Ok(route), None) => self.answer((&origin, &caller), route, &parts, body, &mut log).await,
+            (Ok(route), None) => {
+                span.around(self.answer((&origin, &caller), route, &parts, body, &mut log)).await
+            }
             // Whether a malformed path exists is nobody's secret: it needs no token.
             (Err(RouteError::NotFound), None) => Err(not_found()),
             (Err(RouteError::Invalid(code, message)), None) => {
