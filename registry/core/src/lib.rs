@@ -12,6 +12,7 @@ mod discovery;
 mod error;
 mod explain;
 mod manifests;
+mod proxy;
 mod pull;
 mod pull_times;
 mod push;
@@ -33,6 +34,7 @@ pub use discovery::{LARGEST_PAGE, PageQuery};
 pub use error::CoreError;
 pub use explain::{Explained, Question, Ruling};
 pub use manifests::{ManifestPush, PushedManifest};
+pub use proxy::*;
 pub use pull::BlobContent;
 pub use quantities::{Age, ByteSize};
 pub use recovery::Recovered;
@@ -116,6 +118,7 @@ pub struct Registry<M, B> {
     sessions: SessionLocks,
     digests: DigestLocks,
     pulls: PullTimes,
+    mirrors: Mirrors,
     /// Uploads whose client went away are finished to their last durable byte; shutdown waits for them here.
     running: TaskTracker,
 }
@@ -124,7 +127,18 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     pub fn new(metadata: M, blobs: B, limits: Limits) -> Self {
         let (sessions, digests, pulls) =
             (SessionLocks::default(), DigestLocks::default(), PullTimes::default());
-        Self { metadata, blobs, limits, sessions, digests, pulls, running: TaskTracker::new() }
+        let (mirrors, running) = (Mirrors::default(), TaskTracker::new());
+        Self { metadata, blobs, limits, sessions, digests, pulls, mirrors, running }
+    }
+
+    /// The same registry with repositories that mirror others.
+    #[must_use]
+    pub fn with_mirrors(self, mirrors: Mirrors) -> Self {
+        Self { mirrors, ..self }
+    }
+
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
     }
 
     pub fn limits(&self) -> &Limits {
@@ -144,6 +158,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
 
     /// Waits until every upload in hand has recorded its progress. Call it after the last connection closed.
     pub async fn drain(&self) {
+        self.mirrors.stop();
         self.running.close();
         self.running.wait().await;
         self.record_pulls().await;

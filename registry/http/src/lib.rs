@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod handlers;
 mod incoming_body;
 mod ip_network;
+mod mirrored;
 mod opening;
 mod pace;
 mod patient_stream;

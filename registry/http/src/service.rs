@@ -17,6 +17,7 @@ use crate::{
     error::HttpError,
     handlers::{self, Answer, Failure},
     incoming_body::IncomingBody,
+    mirrored::mirrored_route,
     query::Query,
     readiness::Readiness,
     redirects::{RedirectFor, Redirects},
@@ -94,6 +95,8 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
             };
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let mirrored = mirrored_route(self.registry.mirrors(), route, &query);
+        let route = mirrored.as_ref().unwrap_or(route);
         let answer = match route {
             Route::Live => handlers::base::live(),
             Route::Ready => handlers::base::ready(&self.registry, &self.readiness).await,

@@ -26,6 +26,7 @@ use crate::{
     data::write_private_blocking,
     keys::KeyPlace,
     stores::{open_blobs, open_metadata},
+    upstream,
 };
 
 /// How often files that may change under a running server (signing keys, certificates) are looked at.
@@ -88,7 +89,8 @@ impl Server {
         let address = listener.local_addr().map_err(listen)?;
         administration::adopt(&metadata, &config).await?;
         let retention = administration::retention(&metadata, &config);
-        let registry = Registry::new(metadata, blobs, config.limits());
+        let mirrors = upstream::mirrors(&config.upstreams).await?;
+        let registry = Registry::new(metadata, blobs, config.limits()).with_mirrors(mirrors);
         Ok(Self {
             listener,
             address,

@@ -6,6 +6,7 @@ mod check;
 mod keys;
 mod policies;
 mod sections;
+mod upstreams;
 
 use std::{
     net::SocketAddr,
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 use url::Url;
 
-pub use self::{policies::*, sections::*};
+pub use self::{policies::*, sections::*, upstreams::UpstreamConfig};
 use crate::ServerError;
 
 /// The port of GitLab's bundled registry.
@@ -50,6 +51,8 @@ pub struct Config {
     pub tag_rules: Vec<TagRuleForm>,
     pub quotas: Vec<QuotaConfig>,
     pub retention: Vec<RetentionConfig>,
+    /// Registries whose repositories are mirrored here, each below a prefix.
+    pub upstreams: Vec<UpstreamConfig>,
 }
 
 impl Default for Config {
@@ -68,6 +71,7 @@ impl Default for Config {
             tag_rules: Vec::new(),
             quotas: Vec::new(),
             retention: Vec::new(),
+            upstreams: Vec::new(),
         }
     }
 }
