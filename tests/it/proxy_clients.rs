@@ -6,7 +6,8 @@ use slipway_tests::{Containerd, Dockerd, Layout, Mirror, Registry};
 /// The registry that stands for Docker Hub has requests for `digest` in its log.
 fn fetches(upstream: &Registry, digest: &registry_types::Digest) -> usize {
     let log = upstream.log();
-    let of_blob = |line: &&str| line.contains("method=GET route=blob") && line.contains(&digest.to_string());
+    let of_blob =
+        |line: &&str| line.contains("method=GET route=\"blob\"") && line.contains(&digest.to_string());
     log.lines().filter(of_blob).count()
 }
 

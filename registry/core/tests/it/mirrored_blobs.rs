@@ -24,7 +24,11 @@ const SIZE: usize = 5 << 20;
 const PAUSE: Duration = Duration::from_millis(3100);
 
 pub(crate) async fn mirror(upstream: &Fake) -> (TestRegistry, TempDir) {
-    let (registry, _, folder) = registry_with(Limits::default()).await;
+    mirror_with(upstream, Limits::default()).await
+}
+
+async fn mirror_with(upstream: &Fake, limits: Limits) -> (TestRegistry, TempDir) {
+    let (registry, _, folder) = registry_with(limits).await;
     (registry.with_mirrors(mirrors(upstream, Duration::from_secs(60))), folder)
 }
 
@@ -315,4 +319,22 @@ async fn nothing_can_be_pushed_into_a_mirror() {
     let small = upstream.add_blob("{}");
     pull(&registry, &small).await.unwrap();
     registry.delete_blob(&grant::<Delete>(REPOSITORY), &small).await.unwrap();
+}
+
+#[tokio::test]
+async fn limits_hold_for_what_comes_from_upstream_too() {
+    let upstream = Fake::new();
+    let digest = upstream.add_blob(content(SIZE, 9));
+    let limits = Limits { layer_bytes: Some(1000), ..Limits::default() };
+    let (registry, folder) = mirror_with(&upstream, limits).await;
+    let refused = pull(&registry, &digest).await;
+    assert!(matches!(refused, Err(CoreError::BlobTooLong { limit: 1000 })), "{refused:?}");
+    registry.drain().await;
+    assert_eq!(session_files(&folder), 0);
+
+    let asked = upstream.asked().len();
+    let limits = Limits { read_only: true, ..Limits::default() };
+    let (registry, _folder) = mirror_with(&upstream, limits).await;
+    assert!(matches!(pull(&registry, &digest).await, Err(CoreError::BlobUnknown { .. })));
+    assert_eq!(upstream.asked().len(), asked, "nothing can be stored, so nothing is fetched");
 }
