@@ -161,6 +161,31 @@ fn an_upstream_killed_in_the_middle_of_a_blob() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_blob_that_is_damaged_upstream() -> Result<()> {
+    let upstream = Registry::open_to_all()?;
+    let layout = Layout::sample("damaged")?;
+    layout.push(upstream.http(), "team/app", "1")?;
+    for digest in [layout.layer, layout.config] {
+        let (hex, blobs) = (digest.hex(), upstream.data().join("docker/registry/v2/blobs/sha256"));
+        let file = blobs.join(&hex[..2]).join(&hex).join("data");
+        let mut content = fs::read(&file)?;
+        if let Some(byte) = content.get_mut(7) {
+            *byte ^= 1;
+        }
+        fs::write(&file, content)?;
+    }
+    let mirror = Mirror::start("cache", upstream.http().0, "")?;
+    // The layer is on its way before anybody knows; its client must not take it for whole.
+    let cut = mirror.http().get(&blob_path(layout.layer))?;
+    let announced: usize = cut.header("content-length").context("no length")?.parse()?;
+    ensure!(cut.status == 200 && cut.body.len() < announced, "{} of {announced} bytes", cut.body.len());
+    mirror.http().get(&blob_path(layout.config))?.expect(502)?;
+    ensure!(walk(&mirror.data().join("docker/registry/v2/blobs"))? == 0, "a damaged blob was kept");
+    ensure!(mirror.log().contains("has the digest"), "the log does not tell");
+    Ok(())
+}
+
 /// Files below `folder`.
 fn walk(folder: &std::path::Path) -> Result<usize> {
     let mut files = 0;
