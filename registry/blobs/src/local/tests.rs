@@ -52,7 +52,7 @@ async fn a_session_can_be_read_while_it_is_written_and_when_it_has_become_a_blob
     let id = UploadId::random();
     assert!(store.session_file(id).await.expect("answered").is_none());
     let content = Bytes::from(content(700_000, 3));
-    let mut writer = store.resume(id, &nothing_yet(Algorithm::Sha256)).await.expect("resumed");
+    let mut writer = store.resume(id, 1, &nothing_yet(Algorithm::Sha256)).await.expect("resumed");
     writer.write(content.slice(..400_000)).await.expect("written");
     writer.checkpoint().await.expect("durable");
     let file = store.session_file(id).await.expect("answered").expect("there");
