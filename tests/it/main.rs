@@ -21,6 +21,8 @@ mod image;
 mod manifests;
 mod oras;
 mod policies;
+mod proxy;
+mod proxy_clients;
 mod regctl;
 mod replicas;
 mod shutdown;

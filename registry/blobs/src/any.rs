@@ -1,6 +1,6 @@
 //! The store that a configuration names, as one type: what stands above the trait is compiled once.
 
-use std::{future::Future, time::Duration};
+use std::{fs::File, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::Either;
@@ -64,6 +64,10 @@ impl BlobStore for AnyBlobs {
 
     async fn abandon(&self, id: UploadId, progress: Option<&UploadProgress>) -> Answer<()> {
         hand_on!(self, blobs => blobs.abandon(id, progress))
+    }
+
+    async fn session_file(&self, id: UploadId) -> Answer<Option<Arc<File>>> {
+        hand_on!(self, blobs => blobs.session_file(id))
     }
 
     async fn open(&self, digest: &Digest, location: &BlobLocation, size: u64) -> Answer<Option<BlobHandle>> {

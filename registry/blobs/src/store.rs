@@ -97,6 +97,12 @@ pub trait BlobStore: Clone + Send + Sync + 'static {
         progress: Option<&UploadProgress>,
     ) -> impl Future<Output = Answer<()>> + Send;
 
+    /// The file that a session's bytes are written to, for readers beside its writer: what lies behind its end was not
+    /// written yet, and it is never cut while the writer lives. `None`: this store has no such file.
+    fn session_file(&self, _id: UploadId) -> impl Future<Output = Answer<Option<Arc<File>>>> + Send {
+        async { Ok(None) }
+    }
+
     /// Opens a blob of `size` bytes. `None` when it is not here; an object elsewhere may turn out so when it is
     /// read. A blob may be found moments before its commit has answered, and is not durable until then: what
     /// refers to it goes by the answer, not by this.

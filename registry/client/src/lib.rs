@@ -42,7 +42,7 @@ pub use listing::Page;
 pub use manifest::{ImageManifest, Manifest};
 pub use platform::select_platform;
 pub use progress::{Direction, Progress};
-pub use pull::BlobStream;
+pub use pull::{BlobStream, BlobTail};
 pub use push::{BlobContent, Mount};
 pub use raw::RawReply;
 pub use secret::Secret;

@@ -66,6 +66,20 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         Ok(Admission { allowed: Some((bytes, refusal)) })
     }
 
+    /// Asks for a blob of `size` bytes that comes from upstream, as [`Registry::admit`] does for one that is pushed.
+    ///
+    /// # Errors
+    /// [`CoreError::BlobTooLong`] and [`CoreError::QuotaExceeded`].
+    pub(crate) async fn admit_blob(&self, repository: &RepositoryName, size: u64) -> Result<(), CoreError> {
+        if let Some(limit) = self.limits.layer_bytes.filter(|limit| size > *limit) {
+            return Err(CoreError::BlobTooLong { limit });
+        }
+        match self.metadata.quota_room(repository).await? {
+            Some(room) if size > room => Err(self.quota_refusal(repository, room).await?),
+            _ => Ok(()),
+        }
+    }
+
     /// The error for an upload that `room` bytes do not hold, with the numbers of the quota that leaves so few.
     async fn quota_refusal(&self, repository: &RepositoryName, room: u64) -> Result<CoreError, CoreError> {
         let quotas = self.metadata.quotas().await?;

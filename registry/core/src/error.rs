@@ -6,9 +6,9 @@ use registry_types::{Action, Digest, ParseError, PathPrefix, Reference, Reposito
 
 use crate::BodyError;
 
-use crate::statistics;
+use crate::{proxy::UpstreamFailure, statistics};
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum CoreError {
     #[error("repository {repository} has no blob {digest}")]
     BlobUnknown { repository: RepositoryName, digest: Digest },
@@ -49,6 +49,12 @@ pub enum CoreError {
     QuotaExceeded { prefix: PathPrefix, limit: u64, used: u64 },
     #[error("the request's body did not arrive whole: {reason}")]
     BodyCut { reason: String },
+    #[error(
+        "{repository} mirrors {upstream}: nothing can be pushed into it; push elsewhere, or to the upstream"
+    )]
+    Mirrored { repository: RepositoryName, upstream: String },
+    #[error(transparent)]
+    Upstream(#[from] UpstreamFailure),
     #[error("the disk is full; nothing of this request was acknowledged")]
     Full,
     #[error("the registry cannot do this at the moment: {reason}")]

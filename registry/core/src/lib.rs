@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod explain;
 mod manifests;
+mod proxy;
 mod pull;
 mod pull_times;
 mod push;
@@ -39,6 +40,7 @@ pub use events::{
 };
 pub use explain::{Explained, Question, Ruling};
 pub use manifests::{ManifestPush, PushedManifest};
+pub use proxy::*;
 pub use pull::BlobContent;
 pub use quantities::{Age, ByteSize};
 pub use recovery::Recovered;
@@ -124,6 +126,7 @@ pub struct Registry<M, B> {
     sessions: SessionLocks,
     digests: DigestLocks,
     pulls: PullTimes,
+    mirrors: Mirrors,
     /// Uploads whose client went away are finished to their last durable byte; shutdown waits for them here.
     running: TaskTracker,
     events: Events,
@@ -141,11 +144,22 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
             sessions: SessionLocks::default(),
             digests: DigestLocks::default(),
             pulls: PullTimes::default(),
+            mirrors: Mirrors::default(),
             running: TaskTracker::new(),
             events: Events::default(),
             context: None,
             collections: Arc::default(),
         }
+    }
+
+    /// The same registry with repositories that mirror others.
+    #[must_use]
+    pub fn with_mirrors(self, mirrors: Mirrors) -> Self {
+        Self { mirrors, ..self }
+    }
+
+    pub fn mirrors(&self) -> &Mirrors {
+        &self.mirrors
     }
 
     pub fn limits(&self) -> &Limits {
@@ -165,6 +179,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
 
     /// Waits until every upload in hand has recorded its progress. Call it after the last connection closed.
     pub async fn drain(&self) {
+        self.mirrors.stop();
         self.running.close();
         self.running.wait().await;
         self.record_pulls().await;

@@ -40,6 +40,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         grant: &Grant<Push>,
         push: ManifestPush,
     ) -> Result<PushedManifest, CoreError> {
+        self.refuse_mirrored(grant.repository())?;
         if push.bytes.len() > self.limits.manifest_bytes {
             return Err(CoreError::ManifestTooLarge { limit: self.limits.manifest_bytes });
         }

@@ -21,9 +21,10 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         body: UploadBody,
         expected: Digest,
     ) -> Result<(), CoreError> {
+        self.refuse_mirrored(grant.repository())?;
         let (registry, grant) = (self.clone(), grant.clone());
         let task = self.running.spawn(async move {
-            let record = new_upload(&grant, expected.algorithm());
+            let record = new_upload(grant.repository(), expected.algorithm());
             let lock = registry.lock_session(record.id).await?;
             if registry.blobs.records_sessions() {
                 registry.metadata.create_upload(&record).await?;

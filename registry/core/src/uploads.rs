@@ -19,7 +19,9 @@ use futures_util::future::OptionFuture;
 use registry_auth::{CatalogGrant, Grant, Pull, Push};
 use registry_blobs::{BlobStore, BlobWriter};
 use registry_metadata::{Metadata, UploadRecord};
-use registry_types::{Algorithm, ContentRange, Digest, DigestHasher, UploadId, UploadProgress};
+use registry_types::{
+    Algorithm, ContentRange, Digest, DigestHasher, RepositoryName, UploadId, UploadProgress,
+};
 use time::OffsetDateTime;
 
 use crate::{
@@ -57,7 +59,8 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         grant: &Grant<Push>,
         algorithm: Algorithm,
     ) -> Result<UploadStatus, CoreError> {
-        let upload = new_upload(grant, algorithm);
+        self.refuse_mirrored(grant.repository())?;
+        let upload = new_upload(grant.repository(), algorithm);
         self.metadata.create_upload(&upload).await?;
         Ok(UploadStatus { id: upload.id, length: 0 })
     }
@@ -102,7 +105,11 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         task.await.map_err(|error| CoreError::Internal { reason: error.to_string() })?
     }
 
-    async fn append_to(&self, record: &UploadRecord, chunks: Chunks<'_>) -> Result<UploadStatus, CoreError> {
+    pub(crate) async fn append_to(
+        &self,
+        record: &UploadRecord,
+        chunks: Chunks<'_>,
+    ) -> Result<UploadStatus, CoreError> {
         let id = record.id;
         let mut writer = self.blobs.resume(id, record.writer, &record.progress).await?;
         let received = self.receive(record, &mut writer, chunks, CHECKPOINT_BYTES).await;
@@ -149,7 +156,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     }
 
     /// On an error the session stays where its row says; the client may send the chunk again.
-    async fn complete_with(
+    pub(crate) async fn complete_with(
         &self,
         record: &UploadRecord,
         chunks: Chunks<'_>,
@@ -183,6 +190,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         digest: &Digest,
     ) -> Result<Mounted, CoreError> {
         let to = grant.repository();
+        self.refuse_mirrored(to)?;
         let source = match (from, everywhere) {
             (Some(from), _) => Some(from.repository()),
             (None, Some(_)) => None,
@@ -202,6 +210,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     }
 
     async fn upload_record(&self, grant: &Grant<Push>, id: UploadId) -> Result<UploadRecord, CoreError> {
+        self.refuse_mirrored(grant.repository())?;
         let record = self.metadata.upload(grant.repository(), &id).await?;
         record.ok_or(CoreError::UploadUnknown { id })
     }
@@ -213,6 +222,7 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
         id: UploadId,
         range: Option<ContentRange>,
     ) -> Result<UploadRecord, CoreError> {
+        self.refuse_mirrored(grant.repository())?;
         if range.is_some() {
             // A request that is refused does not take the session from another.
             check_offset(id, range, self.upload_record(grant, id).await?.progress.length())?;
@@ -279,11 +289,11 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
 }
 
 /// A session that nobody has begun to write.
-pub(crate) fn new_upload(grant: &Grant<Push>, algorithm: Algorithm) -> UploadRecord {
+pub(crate) fn new_upload(repository: &RepositoryName, algorithm: Algorithm) -> UploadRecord {
     let now = OffsetDateTime::now_utc();
     UploadRecord {
         id: UploadId::random(),
-        repository: grant.repository().clone(),
+        repository: repository.clone(),
         started_at: now,
         touched_at: now,
         progress: DigestHasher::new(algorithm).save().into(),

@@ -1,7 +1,7 @@
 //! Errors as clients see them: the one place where a use case's error becomes a status and an OCI code.
 
 use http::{HeaderValue, Response, StatusCode, header};
-use registry_core::CoreError;
+use registry_core::{CoreError, UpstreamError, UpstreamFailure};
 use registry_types::{ErrorCode, ErrorEnvelope};
 use serde_json::{Value, json};
 
@@ -111,6 +111,8 @@ impl From<CoreError> for HttpError {
                 plain(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid).with_detail(json!({ "limit": limit }))
             }
             CoreError::BodyCut { .. } => plain(StatusCode::BAD_REQUEST, Code::BlobUploadInvalid),
+            CoreError::Mirrored { .. } => plain(StatusCode::FORBIDDEN, Code::Denied),
+            CoreError::Upstream(failure) => Self::from(failure),
             CoreError::Full => plain(StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable),
             CoreError::Unavailable { reason } => Self {
                 internal: Some(reason),
@@ -129,6 +131,26 @@ impl From<CoreError> for HttpError {
                     "the registry failed; its log says why",
                 )
             },
+        }
+    }
+}
+
+impl From<UpstreamFailure> for HttpError {
+    fn from(failure: UpstreamFailure) -> Self {
+        use ErrorCode as Code;
+        let plain = |status, code| Self::new(status, code, failure.to_string());
+        match &failure.error {
+            // Registries say so of what they do not have; no login of this client's would help.
+            UpstreamError::Unauthorized { .. } => plain(StatusCode::NOT_FOUND, Code::NameUnknown),
+            UpstreamError::Denied { .. } => plain(StatusCode::FORBIDDEN, Code::Denied),
+            UpstreamError::Busy { retry_after } => {
+                let seconds = retry_after.map(|after| after.as_secs().max(1).to_string());
+                plain(StatusCode::TOO_MANY_REQUESTS, Code::TooManyRequests)
+                    .with_header(header::RETRY_AFTER, seconds.as_deref().unwrap_or(RETRY_AFTER))
+            }
+            UpstreamError::Away { .. } => plain(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable)
+                .with_header(header::RETRY_AFTER, RETRY_AFTER),
+            UpstreamError::Unusable { .. } => plain(StatusCode::BAD_GATEWAY, Code::Unavailable),
         }
     }
 }

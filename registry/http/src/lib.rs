@@ -18,6 +18,7 @@ mod handlers;
 mod incoming_body;
 mod ip_network;
 mod metrics;
+mod mirrored;
 mod opening;
 mod pace;
 mod patient_stream;

@@ -19,6 +19,7 @@ use crate::{
     handlers::{self, Answer, Failure},
     incoming_body::IncomingBody,
     metrics::Metrics,
+    mirrored::mirrored_route,
     query::Query,
     readiness::Readiness,
     redirects::{RedirectFor, Redirects},
@@ -144,6 +145,8 @@ impl<M: Metadata, B: BlobStore> Service<M, B> {
             };
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let mirrored = mirrored_route(self.registry.mirrors(), route, &query);
+        let route = mirrored.as_ref().unwrap_or(route);
         let answer = match route {
             Route::Live => handlers::base::live(),
             Route::Ready if self.stop.is_cancelled() => {

@@ -11,10 +11,11 @@ mod keys;
 mod run;
 mod stores;
 mod systemd;
+mod upstream;
 
 pub use administration::{Administration, ListedQuota, NewAccount};
 pub use authority::{SelfSigned, client_instructions};
-pub use config::{AuthMode, Config, Overrides, QuotaConfig, RetentionConfig};
+pub use config::{AuthMode, Config, Overrides, QuotaConfig, RetentionConfig, UpstreamConfig};
 pub use data::DataFolder;
 pub use error::ServerError;
 pub use registry_auth::Secret;

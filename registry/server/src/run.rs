@@ -28,6 +28,7 @@ use crate::{
     keys::KeyPlace,
     stores::{open_blobs, open_metadata},
     systemd::{self, State},
+    upstream,
 };
 
 /// How often files that may change under a running server (signing keys, certificates) are looked at.
@@ -94,8 +95,10 @@ impl Server {
         };
         administration::adopt(&metadata, &config).await?;
         let retention = administration::retention(&metadata, &config);
+        let mirrors = upstream::mirrors(&config.upstreams).await?;
         let (events, endpoints) = events::prepare(&config, address.port()).await?;
-        let registry = Registry::new(metadata, blobs, config.limits()).with_events(events);
+        let registry =
+            Registry::new(metadata, blobs, config.limits()).with_events(events).with_mirrors(mirrors);
         Ok(Self {
             listener,
             address,

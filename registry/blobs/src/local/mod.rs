@@ -192,6 +192,17 @@ impl BlobStore for LocalBlobs {
         }
     }
 
+    async fn session_file(&self, id: UploadId) -> Answer<Option<Arc<File>>> {
+        let path = self.shared.layout.session(id);
+        let there = path.clone();
+        run_blocking("open", &path, move || match File::open(&there) {
+            Ok(file) => Ok(Some(Arc::new(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("open", &there, error)),
+        })
+        .await
+    }
+
     /// Asks the kernel's caches first, on the spot: a few microseconds, where a trip to a blocking thread costs
     /// more than the rest of a small pull. Only a name that is not cached takes that trip.
     async fn open(&self, digest: &Digest, location: &BlobLocation, _: u64) -> Answer<Option<BlobHandle>> {

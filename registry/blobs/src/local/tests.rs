@@ -43,6 +43,30 @@ async fn the_local_store_has_every_property() {
     assert!(left.len() <= 3, "{left:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_can_be_read_while_it_is_written_and_when_it_has_become_a_blob() {
+    use std::os::unix::fs::FileExt;
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = open(folder.path()).await;
+    let id = UploadId::random();
+    assert!(store.session_file(id).await.expect("answered").is_none());
+    let content = Bytes::from(content(700_000, 3));
+    let mut writer = store.resume(id, 1, &nothing_yet(Algorithm::Sha256)).await.expect("resumed");
+    writer.write(content.slice(..400_000)).await.expect("written");
+    writer.checkpoint().await.expect("durable");
+    let file = store.session_file(id).await.expect("answered").expect("there");
+    let mut got = vec![0; 400_000];
+    file.read_exact_at(&mut got, 0).expect("read");
+    assert!(got == content[..400_000]);
+    writer.write(content.slice(400_000..)).await.expect("written");
+    writer.commit(&Digest::sha256(&content)).await.expect("committed");
+    let mut got = vec![0; 700_000];
+    file.read_exact_at(&mut got, 0).expect("the open file is the blob's now");
+    assert!(got == content);
+    assert!(store.session_file(id).await.expect("answered").is_none());
+}
+
 /// What a client and a crash may do to a session.
 #[derive(Debug, Clone)]
 enum Step {

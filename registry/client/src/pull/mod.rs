@@ -3,6 +3,7 @@
 
 mod file;
 mod stream;
+mod tail;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
@@ -16,6 +17,7 @@ use crate::{
 
 pub use stream::BlobStream;
 pub(crate) use stream::verified;
+pub use tail::BlobTail;
 
 impl Repository {
     fn blob_name(&self, digest: &Digest) -> String {

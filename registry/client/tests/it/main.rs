@@ -11,3 +11,4 @@ mod pull;
 mod push;
 mod scheme;
 mod source;
+mod tail;

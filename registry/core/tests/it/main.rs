@@ -5,6 +5,10 @@
 mod collection;
 mod events;
 mod failures;
+mod fake_upstream;
+mod mirrored_blobs;
+mod mirrored_fan_out;
+mod mirrored_manifests;
 mod policies;
 mod replicas;
 mod retention;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode, header};
 use registry_auth::{Access, Delete, Pull};
 use registry_blobs::{BlobSource, BlobStore};
-use registry_core::{CoreError, Registry};
+use registry_core::{CoreError, PulledBlob, Registry};
 use registry_metadata::Metadata;
 use registry_types::{ByteRange, Digest, ErrorCode, RangeError, RepositoryName};
 
@@ -41,16 +41,17 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
             .header(header::ACCEPT_RANGES, "bytes")
     };
     if not_modified(headers, digest) {
-        registry.blob_size(&grant, digest).await?;
+        registry.pull_blob_size(&grant, digest).await?;
         return Ok(reply(StatusCode::NOT_MODIFIED).done());
     }
     if method == Method::HEAD {
-        let size = registry.blob_size(&grant, digest).await?;
+        let size = registry.pull_blob_size(&grant, digest).await?;
         let reply = reply(StatusCode::OK).header(header::CONTENT_TYPE, "application/octet-stream");
         return Ok(reply.number(header::CONTENT_LENGTH, size).done());
     }
-    let content = registry.open_blob(&grant, digest).await?;
-    if let BlobSource::Remote(remote) = &content.handle.content
+    let content = registry.pull_blob(&grant, digest).await?;
+    if let PulledBlob::Stored(stored) = &content
+        && let BlobSource::Remote(remote) = &stored.handle.content
         && redirects.wanted(headers)
         && let Some(url) = remote.presign(SIGNED_FOR).await.map_err(CoreError::from)?
     {
@@ -59,7 +60,7 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
         let reply = reply.header(header::LOCATION, url).header(header::CACHE_CONTROL, "no-store");
         return Ok(reply.done());
     }
-    let size = content.handle.size;
+    let size = content.size();
     let range = match wanted_range(headers, digest).map(|range| ByteRange::parse(range, size)) {
         None | Some(Err(RangeError::Ignored)) => None,
         Some(Ok(range)) => Some(range),
@@ -80,14 +81,17 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
         }
         None => (reply(StatusCode::OK), 0, size),
     };
-    let body = match content.handle.content {
+    let body = match content {
         _ if length == 0 => ResponseBody::empty(),
-        BlobSource::File(file) => ResponseBody::file(transport, file, start, length),
-        BlobSource::Remote(remote) => {
-            // Begun before the status is sent: what is away or missing is told by it.
-            let stream = remote.stream(start, length).await.map_err(CoreError::from)?;
-            ResponseBody::remote(stream, length)
-        }
+        PulledBlob::Coming(feed) => ResponseBody::remote(feed.bytes(start, length), length),
+        PulledBlob::Stored(content) => match content.handle.content {
+            BlobSource::File(file) => ResponseBody::file(transport, file, start, length),
+            BlobSource::Remote(remote) => {
+                // Begun before the status is sent: what is away or missing is told by it.
+                let stream = remote.stream(start, length).await.map_err(CoreError::from)?;
+                ResponseBody::remote(stream, length)
+            }
+        },
     };
     let reply = reply.header(header::CONTENT_TYPE, "application/octet-stream");
     Ok(reply.number(header::CONTENT_LENGTH, length).body(body).done())

@@ -1,11 +1,11 @@
 //! Pulling, pushing and deleting manifests (distribution specification, end-3, end-7, end-9).
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, header};
 use registry_auth::{Access, Delete, Grant, Pull, Push};
 use registry_blobs::BlobStore;
-use registry_core::{ManifestPush, Registry};
+use registry_core::{ManifestPush, PulledManifest, Registry};
 use registry_metadata::{ManifestRecord, Metadata};
 use registry_types::{
     ErrorCode, ManifestKind, ManifestView, MediaType, ParseError, Platform, Reference, RepositoryName, Tag,
@@ -17,6 +17,7 @@ use crate::{
     body::ResponseBody,
     error::HttpError,
     incoming_body::IncomingBody,
+    mirrored,
     query::Query,
     request_body::read_whole,
     respond::{OCI_SUBJECT, OCI_TAG, Reply, entity_tag, header_text, not_modified},
@@ -38,7 +39,8 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
     let head = method == Method::HEAD;
     let read = || chosen(registry, &grant, reference, &accept);
     // HEAD sends none of it.
-    let (record, room) = Room::of(read, |record| if head { 0 } else { record.bytes.len() }).await?;
+    let (PulledManifest { record, stale }, room) =
+        Room::of(read, |pulled| if head { 0 } else { pulled.record.bytes.len() }).await?;
     if head {
         registry.keep_manifest(&grant, &record).await?;
     }
@@ -48,6 +50,7 @@ pub(crate) async fn get<M: Metadata, B: BlobStore>(
         registry.note_pull(&grant, &record.digest);
     }
     let reply = Reply::new(status).digest(&record.digest).header(header::ETAG, entity_tag(&record.digest));
+    let reply = mirrored::with_staleness(reply, stale);
     if status == StatusCode::NOT_MODIFIED {
         return Ok(reply.done());
     }
@@ -71,19 +74,21 @@ async fn chosen<M: Metadata, B: BlobStore>(
     grant: &Grant<Pull>,
     reference: &Reference,
     accept: &Accept<'_>,
-) -> Result<Arc<ManifestRecord>, HttpError> {
-    let record = registry.manifest(grant, reference).await?;
+) -> Result<PulledManifest, HttpError> {
+    let pulled = registry.pull_manifest(grant, reference).await?;
+    let media_type = &pulled.record.media_type;
     // Whoever asks by digest wants exactly those bytes, whatever their type.
-    if reference.tag().is_none() || accept.allows(&record.media_type) {
-        return Ok(record);
+    if reference.tag().is_none() || accept.allows(media_type) {
+        return Ok(pulled);
     }
-    acceptable_child(registry, grant, &record, accept).await?.ok_or_else(|| {
+    let child = acceptable_child(registry, grant, &pulled.record, accept).await?.ok_or_else(|| {
         HttpError::new(
             StatusCode::NOT_FOUND,
             ErrorCode::ManifestUnknown,
-            format!("the manifest is of type {} and the Accept header does not allow it", record.media_type),
+            format!("the manifest is of type {media_type} and the Accept header does not allow it"),
         )
-    })
+    })?;
+    Ok(PulledManifest { stale: pulled.stale, ..child })
 }
 
 /// Clients from before multi-platform images ask for an image manifest where an index stands. They run on
@@ -93,7 +98,7 @@ async fn acceptable_child<M: Metadata, B: BlobStore>(
     grant: &Grant<Pull>,
     index: &ManifestRecord,
     accept: &Accept<'_>,
-) -> Result<Option<Arc<ManifestRecord>>, HttpError> {
+) -> Result<Option<PulledManifest>, HttpError> {
     let view = ManifestView::parse(&index.bytes, Some(&index.media_type));
     let Ok(view) = view else { return Ok(None) };
     if view.kind != ManifestKind::Index {
@@ -105,7 +110,7 @@ async fn acceptable_child<M: Metadata, B: BlobStore>(
             && child.platform.as_ref().is_some_and(|platform| platform.satisfies(&wanted))
     });
     match child {
-        Some(child) => Ok(Some(registry.manifest(grant, &Reference::Digest(child.digest)).await?)),
+        Some(child) => Ok(Some(registry.pull_manifest(grant, &Reference::Digest(child.digest)).await?)),
         None => Ok(None),
     }
 }

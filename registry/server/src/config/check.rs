@@ -2,14 +2,14 @@
 
 use url::Url;
 
-use super::{AuthMode, Config};
+use super::{AuthMode, Config, upstreams};
 use crate::ServerError;
 
 /// A day, in seconds: for so long `slipway registry key rotate` keeps tokens of the old key good.
 const LONGEST_TOKEN: u64 = 24 * 3600;
 
 /// Ten years, in seconds: what is longer is a slip, and dates that far back do not exist.
-const LONGEST_TIME: u64 = 10 * 365 * 24 * 3600;
+pub(super) const LONGEST_TIME: u64 = 10 * 365 * 24 * 3600;
 
 /// Docker's token specification: clients assume 60 seconds where no life is named.
 const SHORTEST_TOKEN: u64 = 60;
@@ -107,12 +107,13 @@ impl Config {
                 "external_url must look like https://host:port, without a path and without a login",
             );
         }
-        self.check_operation()
+        self.check_operation()?;
+        upstreams::check(&self.upstreams)
     }
 }
 
 /// Whether a URL names scheme, host and port and nothing else: it is shown to every client.
-fn is_origin(url: &Url) -> bool {
+pub(super) fn is_origin(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
         && url.host().is_some()
         && url.path() == "/"

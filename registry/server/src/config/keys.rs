@@ -15,7 +15,7 @@ use crate::ServerError;
 const PREFIX: &str = "SLIPWAY_REGISTRY_";
 
 /// Lists of tables, which no variable can hold.
-const TABLES: [&str; 4] = ["tag_rules", "quotas", "retention", "events.endpoints"];
+const TABLES: [&str; 5] = ["tag_rules", "quotas", "retention", "events.endpoints", "upstreams"];
 
 /// Every key with a value of its type, derived from a configuration in which all optional keys are set.
 fn known() -> Vec<(String, Value)> {

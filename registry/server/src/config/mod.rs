@@ -7,6 +7,7 @@ mod keys;
 mod operation;
 mod policies;
 mod sections;
+mod upstreams;
 
 use std::{
     net::SocketAddr,
@@ -22,7 +23,7 @@ use toml::{Table, Value};
 use url::Url;
 
 pub(crate) use self::operation::*;
-pub use self::{policies::*, sections::*};
+pub use self::{policies::*, sections::*, upstreams::UpstreamConfig};
 use crate::ServerError;
 
 /// The port of GitLab's bundled registry.
@@ -54,6 +55,8 @@ pub struct Config {
     pub retention: Vec<RetentionConfig>,
     pub admin: AdminConfig,
     pub events: EventsConfig,
+    /// Registries whose repositories are mirrored here, each below a prefix.
+    pub upstreams: Vec<UpstreamConfig>,
 }
 
 impl Default for Config {
@@ -74,6 +77,7 @@ impl Default for Config {
             retention: Vec::new(),
             admin: AdminConfig::default(),
             events: EventsConfig::default(),
+            upstreams: Vec::new(),
         }
     }
 }

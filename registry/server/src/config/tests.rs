@@ -206,3 +206,17 @@ fn wrong_endpoints_are_refused_without_their_secrets() {
     let admin = load("listen = '127.0.0.1:5'\n[admin]\nlisten = '127.0.0.1:5'", &[], Overrides::default());
     assert!(message(admin).contains("admin.listen"));
 }
+
+#[test]
+fn upstreams_are_read_and_printed_and_slips_in_them_are_told() {
+    let text = "[[upstreams]]\nprefix = 'docker.io/'\nurl = 'https://registry-1.docker.io'\n";
+    let config = load(text, &[], Overrides::default()).unwrap();
+    assert_eq!((config.upstreams.len(), config.upstreams[0].revalidate_seconds), (1, 300));
+    assert_eq!(load(&config.to_toml(), &[], Overrides::default()).unwrap(), config);
+    let slip = message(load(&format!("{text}revalidate = 5"), &[], Overrides::default()));
+    assert!(slip.contains("revalidate_seconds"), "{slip}");
+    let twice = message(load(&format!("{text}{text}"), &[], Overrides::default()));
+    assert!(twice.contains("two upstreams"), "{twice}");
+    let variable = message(load("", &[("SLIPWAY_REGISTRY_UPSTREAMS", "docker.io")], Overrides::default()));
+    assert!(variable.contains("upstreams"), "{variable}");
+}
