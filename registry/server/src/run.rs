@@ -94,7 +94,8 @@ impl Server {
         };
         administration::adopt(&metadata, &config).await?;
         let retention = administration::retention(&metadata, &config);
-        let (events, endpoints) = events::prepare(&config, address.port()).await?;
+        let endpoints = events::endpoints(&config).await?;
+        let events = events::events(&config, address.port());
         let registry = Registry::new(metadata, blobs, config.limits()).with_events(events);
         Ok(Self {
             listener,
