@@ -23,15 +23,15 @@ pub struct RequestContext {
 const LONGEST_TEXT: usize = 512;
 
 impl RequestContext {
-    /// Nobody asked: the registry itself removes what nothing refers to.
-    pub(super) fn collection() -> Self {
+    /// Nobody asked: the registry itself removes what nothing refers to, or what a policy says.
+    pub(super) fn registry() -> Self {
         Self {
             id: String::new(),
             address: String::new(),
             host: String::new(),
             secure: false,
             method: String::new(),
-            user_agent: "slipway collection".to_owned(),
+            user_agent: "slipway".to_owned(),
             identity: Identity::anonymous(),
         }
     }

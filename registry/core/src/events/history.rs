@@ -31,7 +31,7 @@ const BATCH: usize = 1_000;
 const CLAIM: Duration = Duration::from_secs(10);
 
 impl<M: Metadata, B: BlobStore> Registry<M, B> {
-    /// Writes down what [`PullQueue`](super::pulls::PullQueue) gathers, until dropped.
+    /// Writes down the pulls that were gathered, until dropped.
     pub async fn keep_recording_pulls(&self) {
         loop {
             let events = self.events.0.pulls.take().await;

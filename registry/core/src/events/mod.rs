@@ -140,6 +140,11 @@ impl Events {
         Some(NewEvent { repository: happening.repository.clone(), payload })
     }
 
+    /// The event of what no request asked for.
+    pub(crate) fn of_registry(&self, happening: &Happening<'_>, now: OffsetDateTime) -> Option<NewEvent> {
+        self.of(happening, &RequestContext::registry(), now)
+    }
+
     fn wake(&self) {
         for deliveries in &self.0.deliveries {
             deliveries.written.notify_one();
@@ -202,11 +207,11 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
 
     /// Tells of manifests that collection has removed. They are gone already; a crash at this moment leaves them untold.
     pub(crate) async fn tell_collected(&self, manifests: &[(RepositoryName, Digest)]) {
-        let (context, now) = (RequestContext::collection(), OffsetDateTime::now_utc());
+        let now = OffsetDateTime::now_utc();
         let events: Vec<NewEvent> = manifests
             .iter()
             .filter_map(|(repository, digest)| {
-                self.events.of(&Happening::deleted(repository, Some(digest), None), &context, now)
+                self.events.of_registry(&Happening::deleted(repository, Some(digest), None), now)
             })
             .collect();
         if events.is_empty() {

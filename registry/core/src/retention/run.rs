@@ -12,7 +12,7 @@ use super::{
     RetentionDecision, RetentionPolicies, RetentionPolicy, RetentionReason, RetentionRule, RetentionVerdict,
     StoredPolicy, decide::Deciding,
 };
-use crate::{CoreError, PolicyOrigin, TagRules};
+use crate::{CoreError, Events, PolicyOrigin, TagRules, events::Happening};
 
 /// Tags or repositories of one page: some hundred kilobytes in memory.
 const PAGE: usize = 1_000;
@@ -48,12 +48,19 @@ pub struct Timetable {
 pub struct Retention<M> {
     metadata: M,
     configured_tag_rules: Arc<[TagRule]>,
+    events: Events,
 }
 
 impl<M: Metadata> Retention<M> {
     /// `configured_tag_rules`: those of the configuration, which hold beside the store's.
     pub fn new(metadata: M, configured_tag_rules: Arc<[TagRule]>) -> Self {
-        Self { metadata, configured_tag_rules }
+        Self { metadata, configured_tag_rules, events: Events::default() }
+    }
+
+    /// The same, and what it removes is told.
+    #[must_use]
+    pub fn with_events(self, events: Events) -> Self {
+        Self { events, ..self }
     }
 
     /// All policies.
@@ -262,6 +269,9 @@ impl<M: Metadata> Retention<M> {
 
     /// Removes the tag if nobody pushed it since it was listed.
     async fn remove(&self, repository: &RepositoryName, tag: &TagRecord) -> Result<bool, CoreError> {
-        Ok(self.metadata.delete_tag_unchanged(repository, tag, Change::now()).await?)
+        let mut change = Change::now();
+        let deleted = Happening::deleted(repository, None, Some(&tag.tag));
+        change.events.extend(self.events.of_registry(&deleted, change.now));
+        Ok(self.metadata.delete_tag_unchanged(repository, tag, change).await?)
     }
 }

@@ -40,16 +40,23 @@ fn filter(actions: &[EventAction]) -> EventFilter {
     EventFilter { actions: actions.iter().copied().collect(), ..EventFilter::default() }
 }
 
-async fn telling(endpoints: &[(&str, EventFilter)]) -> (TestRegistry, TempDir) {
-    let (registry, folder) = registry().await;
-    let endpoints = endpoints.iter().map(|(name, filter)| (name.parse().unwrap(), filter.clone())).collect();
-    let events = Events::new(EventSettings {
-        endpoints,
+fn settings(endpoints: &[(&str, EventFilter)]) -> EventSettings {
+    EventSettings {
+        endpoints: endpoints.iter().map(|(name, filter)| (name.parse().unwrap(), filter.clone())).collect(),
         address: "here:5050".to_owned(),
         instance: "instance".to_owned(),
         url: None,
-    });
-    (registry.with_events(events), folder)
+    }
+}
+
+/// For an endpoint that wants to hear of deletions.
+pub(crate) fn deletions() -> Events {
+    Events::new(settings(&[("hook", filter(&[EventAction::Delete]))]))
+}
+
+async fn telling(endpoints: &[(&str, EventFilter)]) -> (TestRegistry, TempDir) {
+    let (registry, folder) = registry().await;
+    (registry.with_events(Events::new(settings(endpoints))), folder)
 }
 
 fn requested(registry: &TestRegistry) -> TestRegistry {

@@ -4,7 +4,7 @@ use registry_core::{
     Limits, PolicyOrigin, Retention, RetentionDecision, RetentionPolicy, RetentionRule, RetentionRun,
     RunMode, Timetable,
 };
-use registry_metadata::{ListingMetadata, PageRequest, PolicyMetadata, SqliteMetadata};
+use registry_metadata::{EventMetadata, ListingMetadata, PageRequest, PolicyMetadata, SqliteMetadata};
 use time::{Duration, macros::datetime};
 
 use super::{
@@ -43,7 +43,7 @@ async fn a_run_removes_what_its_policy_governs_and_a_dry_run_nothing() {
     add(&metadata, &policy("team", "hourly", r#"{"keep_newest":1}"#)).await;
     add(&metadata, &policy("team", "hourly", r#"{"keep_tags":["a"],"remove_older_than":"90d"}"#)).await;
     add(&metadata, &policy("team/tmp", "hourly", r#"{"keep_newest":0}"#)).await;
-    let retention = Retention::new(metadata.clone(), [].into());
+    let retention = Retention::new(metadata.clone(), [].into()).with_events(super::events::deletions());
 
     let mut decisions: Vec<RetentionDecision> = Vec::new();
     let run = retention.run(None, RunMode::DryRun, |decision| decisions.push(decision)).await.unwrap();
@@ -77,6 +77,10 @@ async fn a_run_removes_what_its_policy_governs_and_a_dry_run_nothing() {
         assert_eq!(tags(&metadata, other).await.len(), 4, "{other} is under no policy");
     }
     assert_eq!(retention.run(None, RunMode::Remove, drop).await.unwrap().removed, 0);
+    // What went is told, and nothing else.
+    let events = metadata.events_after(0, 10).await.unwrap();
+    let told: Vec<&str> = events.iter().map(|event| event.repository.as_str()).collect();
+    assert_eq!(told, ["team/tmp", "team/tmp", "team/tmp", "team", "team/app"]);
 }
 
 #[tokio::test]

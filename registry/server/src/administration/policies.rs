@@ -9,7 +9,7 @@ use registry_metadata::{AnyMetadata, PolicyMetadata, QuotaRecord, TagRule, TagRu
 use registry_types::PathPrefix;
 
 use super::Administration;
-use crate::{Config, ServerError};
+use crate::{Config, ServerError, events};
 
 /// Puts the quotas and retention policies of the configuration into the store, where they are counted and run.
 pub(crate) async fn adopt(metadata: &AnyMetadata, config: &Config) -> Result<(), ServerError> {
@@ -25,7 +25,8 @@ pub(crate) async fn adopt(metadata: &AnyMetadata, config: &Config) -> Result<(),
 }
 
 pub(crate) fn retention(metadata: &AnyMetadata, config: &Config) -> Retention<AnyMetadata> {
-    Retention::new(metadata.clone(), config.limits().tag_rules)
+    let events = events::events(config, config.listen.port());
+    Retention::new(metadata.clone(), config.limits().tag_rules).with_events(events)
 }
 
 /// A quota, and whether the configuration sets it.

@@ -22,21 +22,25 @@ pub(crate) struct Endpoint {
 }
 
 /// What core tells, and to whom. `port` is the one that the registry listens on.
-pub(crate) async fn prepare(config: &Config, port: u16) -> Result<(Events, Vec<Endpoint>), ServerError> {
+pub(crate) fn events(config: &Config, port: u16) -> Events {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let settings = EventSettings {
+    Events::new(EventSettings {
         endpoints: config.events.endpoints.iter().map(|one| (one.name.clone(), one.filter())).collect(),
         address: format!("{host}:{port}"),
         instance: Uuid::new_v4().to_string(),
         url: config.external_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()),
-    };
+    })
+}
+
+/// The endpoints of the configuration.
+pub(crate) async fn endpoints(config: &Config) -> Result<Vec<Endpoint>, ServerError> {
     let mut endpoints = Vec::new();
     for endpoint in &config.events.endpoints {
         let sink = HttpSink::new(&endpoint.url, endpoint.header_map()?).await?;
         let attempt = Duration::from_secs(endpoint.timeout_seconds);
         endpoints.push(Endpoint { name: endpoint.name.clone(), attempt, sink });
     }
-    Ok((Events::new(settings), endpoints))
+    Ok(endpoints)
 }
 
 /// Begins to deliver events, and to keep the outbox in order.
