@@ -95,16 +95,11 @@ impl Server {
         };
         administration::adopt(&metadata, &config).await?;
         let retention = administration::retention(&metadata, &config);
-<<<<<<< HEAD
         let mirrors = upstream::mirrors(&config.upstreams).await?;
-        let (events, endpoints) = events::prepare(&config, address.port()).await?;
-        let registry =
-            Registry::new(metadata, blobs, config.limits()).with_events(events).with_mirrors(mirrors);
-=======
         let endpoints = events::endpoints(&config).await?;
         let events = events::events(&config, address.port());
-        let registry = Registry::new(metadata, blobs, config.limits()).with_events(events);
->>>>>>> 9339489
+        let registry =
+            Registry::new(metadata, blobs, config.limits()).with_events(events).with_mirrors(mirrors);
         Ok(Self {
             listener,
             address,

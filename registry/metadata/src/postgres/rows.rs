@@ -1,5 +1,5 @@
 //! Rows in the form that does not depend on the engine. Which tables and columns there are is said by
-//! [`TABLES`](crate::TABLES); the queries are made from that, and their names are its own.
+//! [`TABLES`]; the queries are made from that, and their names are its own.
 
 use tokio_postgres::{Row as DatabaseRow, types::ToSql};
 
