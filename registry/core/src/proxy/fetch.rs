@@ -21,8 +21,9 @@ impl<M: Metadata, B: BlobStore> Registry<M, B> {
     pub(super) fn download(&self, origin: &Origin, digest: &Digest) -> Arc<Download> {
         let (download, new) = self.mirrors.download(&origin.local, digest);
         if new {
-            let (registry, origin, digest, task) =
-                (self.clone(), origin.clone(), *digest, Arc::clone(&download));
+            // Nobody pushed it, so endpoints are told of the pulls alone.
+            let registry = Self { context: None, ..self.clone() };
+            let (origin, digest, task) = (origin.clone(), *digest, Arc::clone(&download));
             self.running.spawn(async move {
                 let fetched = registry.clone().fetch_guarded(&origin, digest, &task).await;
                 if let Err(error) = &fetched {
