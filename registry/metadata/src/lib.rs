@@ -13,6 +13,7 @@ mod sqlite;
 pub mod suite;
 mod summary;
 mod traits;
+mod verdict;
 
 pub use any::AnyMetadata;
 pub use postgres::{POSTGRES_CONNECTIONS, PostgresMetadata, PostgresOptions};

@@ -14,7 +14,10 @@ use super::{
     connection::Connection,
     error::Failure,
 };
-use crate::{CollectPolicy, KeepReason, RemovalReason, Verdict, later};
+use crate::{
+    CollectPolicy, KeepReason, Verdict,
+    verdict::{self, ManifestState},
+};
 
 /// What a look at an item found.
 pub(super) enum Look<T> {
@@ -30,16 +33,6 @@ pub(super) struct LinkState {
     pub(super) digest: Digest,
     pub(super) blob: LockedBlob,
     leased_until: OffsetDateTime,
-}
-
-/// A repository's manifest as it stands.
-pub(super) struct ManifestState {
-    pub(super) repository: RepositoryName,
-    pub(super) digest: Digest,
-    leased_until: OffsetDateTime,
-    untagged_since: Option<OffsetDateTime>,
-    orphaned_at: Option<OffsetDateTime>,
-    subject: Option<Digest>,
 }
 
 /// A blob as it stands.
@@ -164,11 +157,7 @@ pub(super) async fn judge_link(
     now: OffsetDateTime,
 ) -> Result<Verdict, Failure> {
     let by = naming(connection, NAMING, repository, &link.digest).await?;
-    Ok(match by {
-        Some(by) => Verdict::Keep(KeepReason::Named { by }),
-        None if link.leased_until > now => Verdict::Keep(KeepReason::Leased { until: link.leased_until }),
-        None => Verdict::Remove(RemovalReason::Unreferenced),
-    })
+    Ok(verdict::of_link(by, link.leased_until, now))
 }
 
 pub(super) async fn judge_manifest(
@@ -178,24 +167,7 @@ pub(super) async fn judge_manifest(
     policy: &CollectPolicy,
     now: OffsetDateTime,
 ) -> Result<Verdict, Failure> {
-    if let Some(reason) = held(connection, (repository, id), manifest).await? {
-        return Ok(Verdict::Keep(reason));
-    }
-    if manifest.leased_until > now {
-        return Ok(Verdict::Keep(KeepReason::Leased { until: manifest.leased_until }));
-    }
-    if let (Some(at), true) = (manifest.orphaned_at, policy.referrers_with_subject) {
-        return Ok(Verdict::Remove(RemovalReason::SubjectDeleted { at }));
-    }
-    let Some(after) = policy.untagged_after else { return Ok(Verdict::Keep(KeepReason::UntaggedKept)) };
-    // Without a time it is new to this question: no tag since its lease ended.
-    let since = manifest.untagged_since.unwrap_or(manifest.leased_until);
-    let until = later(since, after);
-    Ok(if until > now {
-        Verdict::Keep(KeepReason::UntaggedUntil { until })
-    } else {
-        Verdict::Remove(RemovalReason::Untagged { since })
-    })
+    Ok(manifest.verdict(held(connection, (repository, id), manifest).await?, policy, now))
 }
 
 /// What in its repository holds a manifest, for as long as that stays.
@@ -234,15 +206,8 @@ pub(super) async fn judge_blob(
             &[&blob.id],
         )
         .await?;
-    if let Some(row) = by {
-        let TextColumn(by) = row.try_get(0)?;
-        return Ok(Verdict::Keep(KeepReason::Linked { by }));
-    }
-    Ok(if blob.leased_until > now {
-        Verdict::Keep(KeepReason::Leased { until: blob.leased_until })
-    } else {
-        Verdict::Remove(RemovalReason::Unlinked)
-    })
+    let by = by.map(|row| row.try_get(0)).transpose()?.map(|TextColumn(by)| by);
+    Ok(verdict::of_blob(by, blob.leased_until, now))
 }
 
 pub(super) const NAMING: &str = "SELECT manifests.digest FROM repository_references

@@ -6,23 +6,16 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::OffsetDateTime;
 
 use super::columns::{DigestColumn, LocationColumn, SizeColumn, TextColumn, TimeColumn};
-use crate::{CollectPolicy, KeepReason, MetadataError, RemovalReason, Verdict, later};
+use crate::{
+    CollectPolicy, KeepReason, MetadataError, Verdict,
+    verdict::{self, ManifestState},
+};
 
 /// A blob's link as it stands.
 pub(super) struct LinkState {
     pub(super) repository: RepositoryName,
     pub(super) digest: Digest,
     leased_until: OffsetDateTime,
-}
-
-/// A repository's manifest as it stands.
-pub(super) struct ManifestState {
-    pub(super) repository: RepositoryName,
-    pub(super) digest: Digest,
-    leased_until: OffsetDateTime,
-    untagged_since: Option<OffsetDateTime>,
-    orphaned_at: Option<OffsetDateTime>,
-    subject: Option<Digest>,
 }
 
 /// A blob as it stands.
@@ -101,11 +94,7 @@ pub(super) fn judge_link(
     now: OffsetDateTime,
 ) -> Result<Verdict, MetadataError> {
     let by = naming(connection, NAMING, repository, &link.digest)?;
-    Ok(match by {
-        Some(by) => Verdict::Keep(KeepReason::Named { by }),
-        None if link.leased_until > now => Verdict::Keep(KeepReason::Leased { until: link.leased_until }),
-        None => Verdict::Remove(RemovalReason::Unreferenced),
-    })
+    Ok(verdict::of_link(by, link.leased_until, now))
 }
 
 pub(super) fn judge_manifest(
@@ -115,24 +104,7 @@ pub(super) fn judge_manifest(
     policy: &CollectPolicy,
     now: OffsetDateTime,
 ) -> Result<Verdict, MetadataError> {
-    if let Some(reason) = held(connection, (repository, id), manifest)? {
-        return Ok(Verdict::Keep(reason));
-    }
-    if manifest.leased_until > now {
-        return Ok(Verdict::Keep(KeepReason::Leased { until: manifest.leased_until }));
-    }
-    if let (Some(at), true) = (manifest.orphaned_at, policy.referrers_with_subject) {
-        return Ok(Verdict::Remove(RemovalReason::SubjectDeleted { at }));
-    }
-    let Some(after) = policy.untagged_after else { return Ok(Verdict::Keep(KeepReason::UntaggedKept)) };
-    // Without a time it is new to this question: no tag since its lease ended.
-    let since = manifest.untagged_since.unwrap_or(manifest.leased_until);
-    let until = later(since, after);
-    Ok(if until > now {
-        Verdict::Keep(KeepReason::UntaggedUntil { until })
-    } else {
-        Verdict::Remove(RemovalReason::Untagged { since })
-    })
+    Ok(manifest.verdict(held(connection, (repository, id), manifest)?, policy, now))
 }
 
 /// What in its repository holds a manifest, for as long as that stays.
@@ -169,11 +141,7 @@ pub(super) fn judge_blob(
         )?
         .query_row([id], |row| row.get(0).map(|TextColumn(name)| name))
         .optional()?;
-    Ok(match by {
-        Some(by) => Verdict::Keep(KeepReason::Linked { by }),
-        None if blob.leased_until > now => Verdict::Keep(KeepReason::Leased { until: blob.leased_until }),
-        None => Verdict::Remove(RemovalReason::Unlinked),
-    })
+    Ok(verdict::of_blob(by, blob.leased_until, now))
 }
 
 pub(super) const NAMING: &str = "SELECT manifests.digest FROM repository_references
