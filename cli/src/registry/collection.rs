@@ -51,10 +51,15 @@ fn print(output: OutputFormat, value: &Value, text: impl FnOnce() -> String) {
 /// Collects, or watches the running registry do so, until nothing is due.
 async fn collect(administration: &Administration, output: OutputFormat) -> Result<(), Failure> {
     let before = administration.collection_status().await?;
+    let collector = administration.collector().await?;
     loop {
-        match administration.collect().await? {
-            Some(round) if round.more || round.removed > 0 => continue,
-            Some(_) => {}
+        match &collector {
+            Some(collector) => {
+                let round = collector.collect().await?;
+                if round.more || round.removed > 0 {
+                    continue;
+                }
+            }
             None => tokio::time::sleep(POLL).await,
         }
         let status = administration.collection_status().await?;

@@ -6,6 +6,7 @@ mod policies;
 use std::{path::Path, time::Duration};
 
 use registry_auth::Secret;
+use registry_blobs::AnyBlobs;
 use registry_core::{CollectionRound, EndpointName, Registry};
 use registry_io::DirectoryLock;
 use registry_metadata::{
@@ -206,8 +207,8 @@ impl Administration {
         Ok(self.metadata.explain(digest, &self.config.limits().collection, now, limit).await?)
     }
 
-    /// Collects a batch of what is due. `None`: a server runs, which does so by itself.
-    pub async fn collect(&self) -> Result<Option<CollectionRound>, ServerError> {
+    /// What collects here. `None`: a server runs, which does so by itself.
+    pub async fn collector(&self) -> Result<Option<Collector>, ServerError> {
         // Bytes of a shared store may be removed by anybody, those of a data folder only by who has its lock.
         let shared = self.config.metadata.url.is_some() && self.config.blobs.url.is_some();
         if self.lock.is_none() && !shared {
@@ -215,7 +216,20 @@ impl Administration {
         }
         let blobs = open_blobs(&self.config, &self.folder).await?;
         let registry = Registry::new(self.metadata.clone(), blobs, self.config.limits());
-        let round = registry.collect(OffsetDateTime::now_utc()).await;
-        round.map(Some).map_err(|error| ServerError::Collection(error.to_string()))
+        Ok(Some(Collector { registry }))
+    }
+}
+
+/// Collects on the stores of an [`Administration`], which outlives it.
+#[derive(Debug)]
+pub struct Collector {
+    registry: Registry<AnyMetadata, AnyBlobs>,
+}
+
+impl Collector {
+    /// Collects a batch of what is due.
+    pub async fn collect(&self) -> Result<CollectionRound, ServerError> {
+        let round = self.registry.collect(OffsetDateTime::now_utc()).await;
+        round.map_err(|error| ServerError::Collection(error.to_string()))
     }
 }

@@ -13,7 +13,7 @@ mod stores;
 mod systemd;
 mod upstream;
 
-pub use administration::{Administration, ListedQuota, NewAccount};
+pub use administration::{Administration, Collector, ListedQuota, NewAccount};
 pub use authority::{SelfSigned, client_instructions};
 pub use config::{AuthMode, Config, Overrides, QuotaConfig, RetentionConfig, UpstreamConfig};
 pub use data::DataFolder;
